@@ -1,0 +1,1 @@
+"""Optimal control and the adjoints of dynamical systems."""

@@ -1,0 +1,1 @@
+"""Optimal control: the problem, its transcription to stages, the solver, the solution and its certificate."""

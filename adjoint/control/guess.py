@@ -1,0 +1,158 @@
+"""Where the solver starts: states, controls, parameters and times as functions of normalised time.
+
+Default: states on the line between their end values (a free end takes the other end's value, else the middle of its bounds,
+else zero), controls in the middle of their bounds (at zero if unbounded), parameters and times at their own guesses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adjoint.control.problem import OptimalControlProblem, Phase
+from adjoint.errors import InputError
+
+__all__ = ["Guess", "make_guess"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """States and controls over normalised time tau in [0, 1], with times, parameters and scales."""
+
+    at: Callable[[Array], tuple[Array, Array]]    # tau (k,) -> x (k, n), u (k, m)
+    t0: float
+    tf: float
+    p: Array
+    state_scale: Array
+    control_scale: Array
+
+
+def make_guess(problem: OptimalControlProblem, user: Mapping[str, Any] | None) -> Guess:
+    """The default guess, overridden by the problem's own and then by the caller's entries.
+
+    Parameters
+    ----------
+    problem : OptimalControlProblem
+    user : mapping, optional
+        From a name to: a number (constant); an array of length >= 2 over the time (evenly spaced, or at the times
+        ``user["t"]``); a function of time. For a group name ``q[3]`` an array (3,) or (k, 3).
+
+    Raises
+    ------
+    InputError
+        For unknown names, wrong lengths, values that are not finite.
+    """
+    phase = problem.phases[0]
+    system = phase.system
+    assert phase.t0.guess is not None and phase.tf.guess is not None
+    t0, tf = float(phase.t0.guess), float(phase.tf.guess)
+    p = np.array([_middle(q.guess, q.lower, q.upper) for q in phase.parameters])
+    ends = _line(phase)
+    control = np.array([_middle(None, lo, up) for lo, up in phase.control_bounds.T])
+    overrides: dict[tuple[str, int], Callable[[Array], Array]] = {}
+    merged = dict(problem.guess) | dict(user or {})
+    times = merged.pop("t", None)
+    if times is not None:
+        times = np.asarray(times, dtype=float)
+        if times.ndim != 1 or times.size < 2 or not np.all(np.diff(times) > 0):
+            raise InputError(f"guess: t has shape {times.shape}; expected an increasing vector of at least two times.")
+        t0 = t0 if phase.t0.lower == phase.t0.upper else float(np.clip(times[0], phase.t0.lower, phase.t0.upper))
+        tf = tf if phase.tf.lower == phase.tf.upper else float(np.clip(times[-1], phase.tf.lower, phase.tf.upper))
+    for name, value in merged.items():
+        kind, index = system.index(name)
+        indices = [index] if isinstance(index, int) else list(range(10 ** 6))[index]
+        if kind == "parameter":
+            p[indices] = value
+            continue
+        for position, i in enumerate(indices):
+            overrides[kind, i] = _entry(name, value, position, len(indices), times, t0, tf)
+
+    def at(tau: Array) -> tuple[Array, Array]:
+        tau = np.asarray(tau, dtype=float)
+        x = ends[0] + np.multiply.outer(tau, ends[1] - ends[0])
+        u = np.tile(control, (tau.size, 1))
+        for (kind, i), function in overrides.items():
+            (x if kind == "state" else u)[:, i] = function(tau)
+        return x, u
+
+    grid = np.linspace(0, 1, 21)
+    x, u = at(grid)
+    if not (np.all(np.isfinite(x)) and np.all(np.isfinite(u))):
+        bad = next(name for name, column in zip((*system.states, *system.controls), (*x.T, *u.T), strict=True)
+                   if not np.all(np.isfinite(column)))
+        raise InputError(f"guess: the values of {bad!r} are not all finite numbers.")
+    return Guess(at, t0, tf, p, *scales(phase, x, u, p, t0, tf))
+
+
+def _middle(guess: float | None, lower: float, upper: float) -> float:
+    if guess is not None:
+        return float(guess)
+    if math.isfinite(lower) and math.isfinite(upper):
+        return 0.5 * (lower + upper)
+    return float(min(max(0.0, lower), upper))
+
+
+def _line(phase: Phase) -> Array:
+    """(2, n): values of the states at both ends."""
+    ends = np.empty((2, phase.system.n))
+    for i in range(phase.system.n):
+        fixed = [bounds[0, i] if bounds[0, i] == bounds[1, i] else None for bounds in (phase.initial, phase.final)]
+        for j, bounds in enumerate((phase.initial, phase.final)):
+            known = fixed[j] if fixed[j] is not None else fixed[1 - j]
+            if known is None:
+                known = _middle(None, bounds[0, i], bounds[1, i])
+            ends[j, i] = min(max(float(known), bounds[0, i]), bounds[1, i])
+    return ends
+
+
+def _entry(name: str, value: Any, position: int, count: int, times: Array | None, t0: float, tf: float) -> Callable[[Array], Array]:
+    """One component's guess as a function of tau."""
+    if callable(value):
+        def function(tau: Array) -> Array:
+            out = np.array([np.atleast_1d(value(t))[position] for t in t0 + (tf - t0) * tau], dtype=float)
+            return out
+        return function
+    array = np.asarray(value, dtype=float)
+    if array.ndim == 0 or (array.ndim == 1 and count > 1 and array.size == count):
+        constant = float(array if array.ndim == 0 else array[position])
+        return lambda tau: np.full(tau.size, constant)
+    if array.ndim == 2 and array.shape[1] == count:
+        array = array[:, position]
+    elif not (array.ndim == 1 and count == 1):
+        raise InputError(f"guess: {name!r} has shape {array.shape}; expected a number, a vector over the time, "
+                         f"or a function of time{f', with {count} components' if count > 1 else ''}.")
+    if array.size < 2 or (times is not None and array.size != times.size):
+        wanted = f"{times.size} (the length of t)" if times is not None else "at least 2"
+        raise InputError(f"guess: {name!r} has {array.size} values; expected {wanted}.")
+    grid = np.linspace(0, 1, array.size) if times is None else (times - times[0]) / (times[-1] - times[0])
+    return lambda tau: np.interp(tau, grid, array)
+
+
+def scales(phase: Phase, x: Array, u: Array, p: Array, t0: float, tf: float) -> tuple[Array, Array]:
+    """Typical sizes of states and controls: from finite two-sided bounds, else the guess, else the speed of change."""
+    sx, su = np.ones(phase.system.n), np.ones(phase.system.m)
+    values = (x, u)
+    for scale, bounds, guess in ((sx, phase.state_bounds, values[0]), (su, phase.control_bounds, values[1])):
+        for i in range(scale.size):
+            lo, up = bounds[:, i]
+            size = float(np.abs(guess[:, i]).max())
+            if math.isfinite(lo) and math.isfinite(up):
+                size = max(abs(lo), abs(up)) if size == 0 or max(abs(lo), abs(up)) < 1e3 * size else size
+            scale[i] = size if size > 0 else 0.0
+    still = sx == 0
+    if still.any() and not phase.system.discrete:
+        graph = phase.system.graph
+        grid = np.linspace(t0, tf, x.shape[0])
+        speed = np.array([np.asarray(graph(t, a, b, p)).ravel() for t, a, b in zip(grid, x, u, strict=True)])
+        speed = np.abs(np.where(np.isfinite(speed), speed, 0.0)).mean(axis=0) * (tf - t0)
+        sx[still] = speed[still]
+    sx[~(sx > 1e-12)] = 1.0
+    su[~(su > 1e-12)] = 1.0
+    return sx, su

@@ -1,0 +1,153 @@
+"""Running the compiled interior-point loop on a discretised problem: scaling, progress, limits, interruption."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adjoint.control.structure import Programme
+from adjoint.control.transcription import Discretised
+from adjoint.kernels import interior
+from adjoint.kernels.announce import announcing
+from adjoint.kernels.stages import COST, Stages, evaluate_jacobian
+
+__all__ = ["Outcome", "Warm", "run"]
+
+Array = NDArray[np.float64]
+
+# Iterations between two looks at the clock and at Ctrl-C.
+CHUNK = 10
+
+
+@dataclass(frozen=True)
+class Warm:
+    """Unscaled multipliers of an earlier solve of the same layout."""
+
+    Y: Array
+    zl: Array
+    zu: Array
+    vl: Array
+    vu: Array
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Unscaled result of the loop: unknowns, rows, multipliers of the minimised cost, and what happened."""
+
+    status: int
+    interrupted: str
+    w: Array
+    rows: Array
+    Y: Array
+    zl: Array
+    zu: Array
+    vl: Array
+    vu: Array
+    objective: float
+    error: float
+    violation: float
+    dual: float
+    complementarity: float
+    mu: float
+    iterations: int
+    factorisations: int
+    restorations: int
+    history: Array
+    residuals: Array
+    kind: NDArray[np.int64]
+    seconds: float
+
+
+def _gradient_scale(programme: Programme, stages: Stages, J: Array) -> Array:
+    """Factors for the path rows and the cost such that no gradient entry exceeds 100 (Waechter & Biegler, section 3.8).
+
+    A row has one factor over all stages of its group. A cost whose gradient is tiny everywhere is scaled up.
+    """
+    layout = programme.layout
+    factor = np.ones(programme.n_rows)
+    cost = 0.0
+    k = 0
+    for g, group in enumerate(programme.groups):
+        a, b = int(layout["oj"][k]), int(layout["oj"][k + group.count])
+        values = np.abs(J[a:b].reshape(group.count, -1)).max(axis=0, initial=0.0)
+        pointers = layout["jptr"][layout["ojptr"][g]:layout["ojptr"][g + 1]]
+        q = pointers.size - 1
+        largest = np.array([values[pointers[i]:pointers[i + 1]].max(initial=0.0) for i in range(q)])
+        rows = np.ones(q)
+        path = slice(q - 1 - group.r, q - 1)
+        rows[path] = np.where(largest[path] > 100, 100 / np.maximum(largest[path], 1e-300), 1.0)
+        cost = max(cost, float(largest[-1]))
+        span = slice(int(layout["orow"][k]), int(layout["orow"][k + group.count]))
+        factor[span] = np.tile(rows, group.count)
+        k += group.count
+    scale = min(1.0, 100 / cost) if cost > 0 else 1.0
+    if 0 < cost < 1e-2:
+        scale = min(1e-2 / cost, 1e10)
+    factor[layout["kind"] == COST] = scale
+    return factor
+
+
+def run(programme: Programme, problem: Discretised, *, tol: float, max_iterations: int, time_limit: float,
+        watch: Callable[[Array], None] | None, warm: Warm | None, mu: float | None) -> Outcome:
+    """Solve; `watch` is called with the rows of the history as they appear."""
+    clock = time.perf_counter()
+    record = {"lower": problem.lower, "upper": problem.upper, "row_lower": problem.row_lower, "row_upper": problem.row_upper,
+              "scale": problem.scale, "data": problem.data, "constants": problem.constants}
+    Q = programme.iterate(max_iterations)
+    X = programme.factors()
+    stages = programme.stages(**record, row_scale=problem.row_scale)
+    Q.w[:] = problem.start / problem.scale
+    with announcing("compiling the solver kernels (once; kept on disk)"):
+        clipped = np.clip(Q.w, stages.lw, stages.uw)
+        finite = evaluate_jacobian(stages, clipped, Q.J)
+        row_scale = problem.row_scale * (_gradient_scale(programme, stages, Q.J) if finite else 1.0)
+        stages = programme.stages(**record, row_scale=row_scale)
+        Q.option[:] = (tol, 0.1 if mu is None else mu, max(1e-6, 100 * tol), 1e-2 if warm is None else 1e-6)
+        cost_scale = float(row_scale[stages.kind == COST][0])
+        if warm is not None:
+            # Unscaled multiplier y of the unscaled cost: scaled one is cost_scale y / row_scale.
+            Q.Y[:] = np.where(stages.kind == COST, 1.0, warm.Y * cost_scale / row_scale)
+            Q.zl[:], Q.zu[:] = warm.zl * cost_scale * problem.scale, warm.zu * cost_scale * problem.scale
+            Q.vl[:], Q.vu[:] = warm.vl * cost_scale / row_scale, warm.vu * cost_scale / row_scale
+        interior.initialise(stages, X, Q, warm is not None)
+        status = interior.iterate(stages, X, Q, 0)
+    shown = 0
+    interrupted = ""
+    start = time.perf_counter()
+    try:
+        while status == interior.RUNNING:
+            left = max_iterations - int(Q.count[interior.ITERATION])
+            if left <= 0:
+                interrupted = f"stopped after {max_iterations} iterations"
+                break
+            if time.perf_counter() - start > time_limit:
+                interrupted = f"stopped after the time limit of {time_limit:g} s"
+                break
+            status = interior.iterate(stages, X, Q, min(CHUNK if watch is None else 1, left + 1))
+            if watch is not None:
+                reached = min(int(Q.count[interior.ITERATION]) + (status != interior.RUNNING), Q.history.shape[0])
+                for row in Q.history[shown:reached]:
+                    watch(row)
+                shown = max(shown, reached)
+    except KeyboardInterrupt:
+        interrupted = "interrupted from the keyboard"
+    count, number = Q.count, Q.number
+    rows = Q.R / row_scale
+    residuals = np.where(stages.kind == COST, 0.0, Q.C) / row_scale
+    iterations = int(count[interior.ITERATION])
+    return Outcome(
+        status=int(status), interrupted=interrupted, w=Q.w * problem.scale, rows=rows,
+        Y=np.where(stages.kind == COST, 1.0, Q.Y * row_scale / cost_scale),
+        zl=Q.zl / problem.scale / cost_scale, zu=Q.zu / problem.scale / cost_scale,
+        vl=Q.vl * row_scale / cost_scale, vu=Q.vu * row_scale / cost_scale,
+        objective=float(number[interior.OBJECTIVE]) / cost_scale, error=float(number[interior.ERROR]),
+        violation=float(number[interior.VIOLATION]), dual=float(number[interior.DUAL]),
+        complementarity=float(number[interior.COMPLEMENTARITY]), mu=float(number[interior.MU]),
+        iterations=iterations, factorisations=int(count[interior.N_FACTOR]),
+        restorations=int(count[interior.N_RESTORATION]),
+        history=Q.history[:min(iterations + 1, Q.history.shape[0])].copy() * np.array([1, 1 / cost_scale] + [1] * 8),
+        residuals=residuals, kind=stages.kind, seconds=time.perf_counter() - clock)

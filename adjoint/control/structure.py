@@ -1,0 +1,186 @@
+"""From stage functions to the arrays that the compiled solver works on.
+
+A transcription describes the programme as a list of `Group`s (runs of stages that share their functions); `build` turns
+each group's functions into machine code (rows, Jacobian, Hessian of the row-weighted sum), lays out the sparsity patterns
+and returns a `Programme`, from which `stages` makes the `Stages` record for given bounds, scales and data.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import casadi as ca
+import numpy as np
+from numpy.typing import NDArray
+
+from adjoint.kernels import interior
+from adjoint.kernels.riccati import Factors
+from adjoint.kernels.stages import COST, DYNAMICS, EQUALITY, INEQUALITY, LOCAL, Stages
+from adjoint.native import Code, compile_functions, lane_width
+
+__all__ = ["Group", "Programme", "build"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Group:
+    """`count` stages with the same functions.
+
+    Attributes
+    ----------
+    count : int
+    n, m, e, r : int
+        States, controls, local unknowns, path rows of a stage.
+    w, d, c : casadi.SX
+        Symbols of the unknowns (x, u, z), the stage's data and the shared constants.
+    rows : casadi.SX
+        F (states of the next stage), c (e), h (r), l (1) as one column.
+    """
+
+    count: int
+    n: int
+    m: int
+    e: int
+    r: int
+    w: ca.SX
+    d: ca.SX
+    c: ca.SX
+    rows: ca.SX
+
+
+@dataclass(frozen=True)
+class Programme:
+    """Structure and machine code of a stage-structured programme; bounds, scales and data are put in by `stages`."""
+
+    groups: tuple[Group, ...]
+    codes: tuple[tuple[Code, Code, Code], ...]
+    layout: dict[str, NDArray[np.int64]]
+    seconds: dict[str, float]
+
+    @property
+    def n_unknowns(self) -> int:
+        return int(self.layout["ow"][-1])
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.layout["orow"][-1])
+
+    def stages(self, *, lower: Array, upper: Array, row_lower: Array, row_upper: Array, scale: Array, row_scale: Array,
+               data: Array, constants: Array) -> Stages:
+        """The solver's record; bounds are given unscaled, over the unknowns and over the rows."""
+        layout = self.layout
+        kind = layout["kind"].copy()
+        path = kind == INEQUALITY
+        kind[path & (row_lower == row_upper)] = EQUALITY
+        W = lane_width()
+        nw = max(int(np.diff(layout["ow"]).max()), 1)
+        q = int(np.diff(layout["orow"]).max())
+        nz = max(int(np.diff(layout["ojcol"]).max()), int(np.diff(layout["ohcol"]).max()), 1)
+        work = max(code.work_size for codes in self.codes for code in codes)
+        code = np.array([[c.address for c in codes] for codes in self.codes], dtype=np.int64)
+        return Stages(
+            lanes=W, **{key: layout[key] for key in (
+                "n", "m", "e", "r", "ow", "orow", "oj", "oh", "group", "first", "jptr", "ojptr", "jcol", "jpos", "ojcol",
+                "hrow", "hcol", "ohcol", "target")},
+            code=code, sw=scale, sr=row_scale, lw=lower / scale, uw=upper / scale, kind=kind,
+            lr=row_lower * row_scale, ur=row_upper * row_scale,
+            data=np.ascontiguousarray(data), constants=np.ascontiguousarray(constants),
+            work=np.zeros(max(1, work * W)), wbuf=np.zeros(nw * W), dbuf=np.zeros(max(1, data.shape[1]) * W),
+            cbuf=np.zeros(max(1, constants.size) * W), ybuf=np.zeros(q * W), obuf=np.zeros(max(q, nz) * W),
+            arg=np.zeros(4, np.int64), res=np.zeros(1, np.int64))
+
+    def factors(self) -> Factors:
+        """Storage for the factorisation."""
+        n, m, e = (self.layout[key] for key in "nme")
+        n, n_next = n[:-1], n[1:]
+
+        def offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+        o = {"olu": offsets(e * e), "opiv": offsets(e), "oz": offsets(e * (n + m)), "oa": offsets(n_next * (n + m)),
+             "ochol": offsets(m * m), "ogain": offsets(m * n), "op": offsets(np.append(n * n, 0))}
+        return Factors(lu=np.zeros(o["olu"][-1]), piv=np.zeros(o["opiv"][-1], np.int64), z=np.zeros(o["oz"][-1]),
+                       a=np.zeros(o["oa"][-1]), chol=np.zeros(o["ochol"][-1]), gain=np.zeros(o["ogain"][-1]),
+                       p=np.zeros(o["op"][-1]), **o)
+
+    def iterate(self, max_iterations: int) -> interior.Iterate:
+        """Storage for the iterates."""
+        nw, q = self.n_unknowns, self.n_rows
+        w_fields = {"w", "zl", "zu", "grad", "dw", "wt", "sigma", "rw", "t1", "t2", "t3", "cw"}
+        other = {"J": np.zeros(int(self.layout["oj"][-1])), "H": np.zeros(int(self.layout["oh"][-1])),
+                 "filter": np.zeros((1000, 2)), "number": np.zeros(interior.N_NUMBERS),
+                 "count": np.zeros(interior.N_COUNTS, np.int64), "option": np.zeros(4),
+                 "history": np.zeros((max_iterations + 1, interior.N_HISTORY))}
+        return interior.Iterate(**{field: other[field] if field in other else np.zeros(nw if field in w_fields else q)
+                                   for field in interior.Iterate._fields})
+
+
+def build(groups: list[Group]) -> Programme:
+    """Differentiate and compile the groups' functions and lay out the programme.
+
+    Compilation runs in parallel threads and uses the disk cache.
+    """
+    start = time.perf_counter()
+    pairs: list[tuple[ca.Function, int]] = []
+    patterns: list[tuple[NDArray[np.int64], ...]] = []
+    W = lane_width()
+    for group in groups:
+        y = ca.SX.sym("y", group.rows.shape[0])
+        jacobian = ca.jacobian(group.rows, group.w)
+        hessian = ca.tril(ca.hessian(ca.dot(y, group.rows), group.w)[0])
+        rows, jac, hes = ca.cse([ca.densify(group.rows)])[0], ca.cse([jacobian])[0], ca.cse([hessian])[0]
+        inputs = [group.w, group.d, group.c]
+        pairs.append((ca.Function("rows", inputs, [rows]), W))
+        pairs.append((ca.Function("jacobian", inputs, [jac]), W))
+        pairs.append((ca.Function("hessian", [*inputs, y], [hes]), W))
+        row, col = (np.array(a, dtype=np.int64) for a in jacobian.sparsity().get_triplet())
+        order = np.lexsort((col, row))
+        hrow, hcol = (np.array(a, dtype=np.int64) for a in hessian.sparsity().get_triplet())
+        pointers = np.searchsorted(row[order], np.arange(group.rows.shape[0] + 1)).astype(np.int64)
+        patterns.append((pointers, col[order], order.astype(np.int64), hrow, hcol))
+    differentiated = time.perf_counter()
+    flat = compile_functions(pairs)
+    compiled = time.perf_counter()
+    codes = tuple((flat[3 * g], flat[3 * g + 1], flat[3 * g + 2]) for g in range(len(groups)))
+    return Programme(tuple(groups), codes, _layout(groups, patterns),
+                     {"differentiate": differentiated - start, "compile": compiled - differentiated})
+
+
+def _layout(groups: list[Group], patterns: list[tuple[NDArray[np.int64], ...]]) -> dict[str, NDArray[np.int64]]:
+    """All offsets and patterns of the header of `kernels.stages`."""
+    counts = [g.count for g in groups]
+    K = sum(counts)
+
+    def per_stage(values: list[int]) -> NDArray[np.int64]:
+        return np.repeat(np.array(values, dtype=np.int64), counts)
+
+    def offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    n, m, e, r = (per_stage([getattr(g, key) for g in groups]) for key in "nmer")
+    n = np.append(n, 0)
+    q = n[1:] + e + r + 1
+    ow, orow = offsets(n[:-1] + m + e), offsets(q)
+    kind = np.full(int(orow[-1]), INEQUALITY, np.int64)
+    target = np.full(int(orow[-1]), -1, np.int64)
+    for k in range(K):
+        o, nn = int(orow[k]), int(n[k + 1])
+        kind[o:o + nn] = DYNAMICS
+        kind[o + nn:o + nn + e[k]] = LOCAL
+        kind[orow[k + 1] - 1] = COST
+        target[o:o + nn] = ow[k + 1] + np.arange(nn)
+
+    def joined(i: int) -> NDArray[np.int64]:
+        return np.concatenate([p[i] for p in patterns] or [np.zeros(0, np.int64)]).astype(np.int64)
+
+    return {
+        "n": n, "m": m, "e": e, "r": r, "ow": ow, "orow": orow,
+        "oj": offsets(per_stage([p[1].size for p in patterns])), "oh": offsets(per_stage([p[3].size for p in patterns])),
+        "group": per_stage(list(range(len(groups)))), "first": offsets(np.array(counts)),
+        "jptr": joined(0), "ojptr": offsets(np.array([p[0].size for p in patterns])),
+        "jcol": joined(1), "jpos": joined(2), "ojcol": offsets(np.array([p[1].size for p in patterns])),
+        "hrow": joined(3), "hcol": joined(4), "ohcol": offsets(np.array([p[3].size for p in patterns])),
+        "kind": kind, "target": target,
+    }

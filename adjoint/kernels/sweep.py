@@ -1,0 +1,225 @@
+"""The sweeps: one compiled loop forward, one compiled loop backward, for every system.
+
+    forward     x_{k+1}  = Φ(t_k, h_k, x_k, u_k, p)
+    tangent     δx_{k+1} = A_k δx_k + B_k δu_k + C_k δp            A = ∂Φ/∂x, B = ∂Φ/∂u, C = ∂Φ/∂p
+
+    backward    λ_k = A_kᵀ λ_{k+1} + q_k         λ_N = q_N         q_k = ∂J/∂x_k, the explicit part
+                g_k = B_kᵀ λ_{k+1} + r_k                           r_k = ∂J/∂u_k, the explicit part
+                g_p = Σ_k C_kᵀ λ_{k+1} + s                         s   = ∂J/∂p,   the explicit part
+
+    second      δλ_k = A_kᵀ δλ_{k+1} + ∂_x(λ_{k+1}ᵀ A_k v + …) + δq_k, the derivative of the backward sweep along a tangent:
+                with L_k = λ_{k+1}ᵀ Φ(x_k, u_k, p) and v = (δx_k, δu_k, δp) it adds ∇²L_k v to the transposed sweep of δλ
+
+The step and its derivatives are machine code (`kernels.call`), with these inputs and outputs:
+
+    step        t, h, x, u, p                                     → x_next
+    jvp         t, h, x, u, p, δx, δu, δp                         → δx_next
+    vjp         t, h, x, u, p, λ_next, g_p                        → λ, g_u, g_p           (g_p in place)
+    second      t, h, x, u, p, λ_next, δx, δu, δp, δλ_next, δg_p  → δλ, δg_u, δg_p        (δg_p in place)
+
+Trajectories lie in blocks of W lanes: x has shape (blocks, N+1, n, W), u (blocks, N, m, W), p (blocks or 1, n_p, W), t and h
+(N, W). Then x_k of a block is one contiguous piece of memory which is handed to the machine code as it stands: the loops copy
+nothing and allocate nothing. One trajectory is one block with W = 1.
+
+Absent seeds are arrays of length 0 along their time axis; a q of length 1 seeds the last knot only.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import float64, int64, types, void
+
+from adjoint.kernels.announce import kernel
+from adjoint.kernels.call import address_of, call
+
+__all__ = ["backward", "forward", "jacobian_lanes", "jacobian_rows", "second", "tangent"]
+
+_IN = [types.Array(float64, d, "C", readonly=True) for d in range(5)]  # accepts writeable arrays too
+_OUT = [types.Array(float64, d, "C") for d in range(5)]
+_ADDRESSES = types.Array(int64, 1, "C")
+_MAP = types.Array(int64, 1, "C", readonly=True)
+_SENTENCE = "compiling the sweep kernels (once; kept on disk)"
+
+_PATH = (_IN[2], _IN[2], _IN[4], _IN[4], _IN[3])  # t, h, x, u, p
+_SCRATCH = (_ADDRESSES, _ADDRESSES, _OUT[1])  # arg, res, work
+
+
+@kernel(int64(int64, _IN[2], _IN[2], _OUT[4], _IN[4], _IN[3], types.boolean, *_SCRATCH), _SENTENCE)
+def forward(step, t, h, x, u, p, stop, arg, res, work):
+    """Fill x[:, 1:]. Returns -1, or the flat index block·N + k of the first step with a non-finite result if `stop`."""
+    blocks, knots, n, W = x.shape
+    m, n_p = u.shape[2], p.shape[1]
+    for b in range(blocks):
+        arg[4] = address_of(p, (b if p.shape[0] > 1 else 0) * n_p * W)
+        for k in range(knots - 1):
+            at_x = (b * knots + k) * n * W
+            arg[0] = address_of(t, k * W)
+            arg[1] = address_of(h, k * W)
+            arg[2] = address_of(x, at_x)
+            arg[3] = address_of(u, (b * (knots - 1) + k) * m * W)
+            res[0] = address_of(x, at_x + n * W)
+            call(step, arg, res, work)  # x_{k+1} = Φ(t_k, h_k, x_k, u_k, p)
+            if stop:
+                finite = True
+                for e in range(n):
+                    for w in range(W):
+                        finite &= math.isfinite(x[b, k + 1, e, w])
+                if not finite:
+                    return b * (knots - 1) + k
+    return -1
+
+
+@kernel(void(int64, *_PATH, _OUT[4], _IN[4], _IN[3], *_SCRATCH), _SENTENCE)
+def tangent(jvp, t, h, x, u, p, dx, du, dp, arg, res, work):
+    """Fill dx[:, 1:] from dx[:, 0]: the tangent sweep."""
+    blocks, knots, n, W = x.shape
+    m, n_p = u.shape[2], p.shape[1]
+    for b in range(blocks):
+        at_p = (b if p.shape[0] > 1 else 0) * n_p * W
+        arg[4] = address_of(p, at_p)
+        arg[7] = address_of(dp, at_p)
+        for k in range(knots - 1):
+            at_x, at_u = (b * knots + k) * n * W, (b * (knots - 1) + k) * m * W
+            arg[0] = address_of(t, k * W)
+            arg[1] = address_of(h, k * W)
+            arg[2] = address_of(x, at_x)
+            arg[3] = address_of(u, at_u)
+            arg[5] = address_of(dx, at_x)
+            arg[6] = address_of(du, at_u)
+            res[0] = address_of(dx, at_x + n * W)
+            call(jvp, arg, res, work)  # δx_{k+1} = A_k δx_k + B_k δu_k + C_k δp
+
+
+@kernel(void(int64, *_PATH, _IN[4], _IN[4], _OUT[4], _OUT[4], _OUT[3], *_SCRATCH), _SENTENCE)
+def backward(vjp, t, h, x, u, p, q, r, lam, gu, gp, arg, res, work):
+    """Fill lam and gu, and add to gp (which comes in holding s): the transpose of the tangent sweep."""
+    blocks, knots, n, W = x.shape
+    m, n_p = u.shape[2], p.shape[1]
+    for b in range(blocks):
+        arg[4] = address_of(p, (b if p.shape[0] > 1 else 0) * n_p * W)
+        arg[6] = res[2] = address_of(gp, (b if gp.shape[0] > 1 else 0) * n_p * W)
+        for e in range(n):
+            for w in range(W):
+                lam[b, knots - 1, e, w] = q[b, q.shape[1] - 1, e, w] if q.shape[1] > 0 else 0.0
+        for k in range(knots - 2, -1, -1):
+            at_x, at_u = (b * knots + k) * n * W, (b * (knots - 1) + k) * m * W
+            arg[0] = address_of(t, k * W)
+            arg[1] = address_of(h, k * W)
+            arg[2] = address_of(x, at_x)
+            arg[3] = address_of(u, at_u)
+            arg[5] = address_of(lam, at_x + n * W)
+            res[0] = address_of(lam, at_x)
+            res[1] = address_of(gu, at_u)
+            call(vjp, arg, res, work)  # λ_k = A_kᵀ λ_{k+1},  g_k = B_kᵀ λ_{k+1},  g_p += C_kᵀ λ_{k+1}
+            if q.shape[1] > 1:
+                for e in range(n):
+                    for w in range(W):
+                        lam[b, k, e, w] += q[b, k, e, w]
+            if r.shape[1] > 0:
+                for e in range(m):
+                    for w in range(W):
+                        gu[b, k, e, w] += r[b, k, e, w]
+
+
+@kernel(void(int64, *_PATH, _IN[4], _IN[4], _IN[4], _IN[3], _IN[4], _IN[4], _OUT[4], _OUT[4], _OUT[3], *_SCRATCH), _SENTENCE)
+def second(hvp, t, h, x, u, p, lam, dx, du, dp, dq, dr, dlam, dgu, dgp, arg, res, work):
+    """Fill dlam and dgu, and add to dgp: the derivative of `backward` along the tangent (dx, du, dp)."""
+    blocks, knots, n, W = x.shape
+    m, n_p = u.shape[2], p.shape[1]
+    for b in range(blocks):
+        at_p = (b if p.shape[0] > 1 else 0) * n_p * W
+        arg[4] = address_of(p, at_p)
+        arg[8] = address_of(dp, at_p)
+        arg[10] = res[2] = address_of(dgp, (b if dgp.shape[0] > 1 else 0) * n_p * W)
+        for e in range(n):
+            for w in range(W):
+                dlam[b, knots - 1, e, w] = dq[b, dq.shape[1] - 1, e, w] if dq.shape[1] > 0 else 0.0
+        for k in range(knots - 2, -1, -1):
+            at_x, at_u = (b * knots + k) * n * W, (b * (knots - 1) + k) * m * W
+            arg[0] = address_of(t, k * W)
+            arg[1] = address_of(h, k * W)
+            arg[2] = address_of(x, at_x)
+            arg[3] = address_of(u, at_u)
+            arg[5] = address_of(lam, at_x + n * W)
+            arg[6] = address_of(dx, at_x)
+            arg[7] = address_of(du, at_u)
+            arg[9] = address_of(dlam, at_x + n * W)
+            res[0] = address_of(dlam, at_x)
+            res[1] = address_of(dgu, at_u)
+            call(hvp, arg, res, work)  # δλ_k = A_kᵀ δλ_{k+1} + (∇²L_k v)_x, and likewise for u and p
+            if dq.shape[1] > 1:
+                for e in range(n):
+                    for w in range(W):
+                        dlam[b, k, e, w] += dq[b, k, e, w]
+            if dr.shape[1] > 0:
+                for e in range(m):
+                    for w in range(W):
+                        dgu[b, k, e, w] += dr[b, k, e, w]
+
+
+@kernel(void(int64, _IN[1], _IN[1], _IN[2], _IN[2], _IN[2], _MAP, _MAP, _MAP, _OUT[2], _OUT[2], _OUT[2],
+             _OUT[2], _OUT[2], _OUT[2], _OUT[2], int64, *_SCRATCH), "compiling the linearisation kernels (once; kept on disk)")
+def jacobian_lanes(jacobians, t, h, x, u, p, map_A, map_B, map_C, A, B, C, th, xu, pl, nonzeros, per_p, arg, res, work):
+    """A, B, C at K independent knots, W at a time.
+
+    Inputs have shapes t, h (K,), x (K, n), u (K, m), p (P, n_p) where knot k uses row k // per_p. The machine code returns the
+    nonzeros of A, B, C; entry j of A goes to the flat place map_A[j] of A[k]. Scratch: th (2, W), xu (n + m, W), pl (n_p, W),
+    nonzeros (all, W). Lanes beyond the last knot repeat it.
+    """
+    K, n, m, n_p, W = x.shape[0], x.shape[1], u.shape[1], p.shape[1], th.shape[1]
+    arg[0] = address_of(th, 0)
+    arg[1] = address_of(th, W)
+    arg[2] = address_of(xu, 0)
+    arg[3] = address_of(xu, n * W)
+    arg[4] = address_of(pl, 0)
+    at_B, at_C = map_A.size, map_A.size + map_B.size
+    res[0] = address_of(nonzeros, 0)
+    res[1] = address_of(nonzeros, at_B * W)
+    res[2] = address_of(nonzeros, at_C * W)
+    for first in range(0, K, W):
+        for w in range(W):
+            k = min(first + w, K - 1)
+            th[0, w] = t[k]
+            th[1, w] = h[k]
+            for e in range(n):
+                xu[e, w] = x[k, e]
+            for e in range(m):
+                xu[n + e, w] = u[k, e]
+            for e in range(n_p):
+                pl[e, w] = p[k // per_p, e]
+        call(jacobians, arg, res, work)
+        for w in range(min(W, K - first)):
+            k = first + w
+            for j in range(map_A.size):
+                A[k, map_A[j]] = nonzeros[j, w]
+            for j in range(map_B.size):
+                B[k, map_B[j]] = nonzeros[at_B + j, w]
+            if C.shape[0] > 0:
+                for j in range(map_C.size):
+                    C[k, map_C[j]] = nonzeros[at_C + j, w]
+
+
+@kernel(void(int64, _IN[1], _IN[1], _IN[2], _IN[2], _IN[2], _OUT[3], _OUT[3], _OUT[3], _OUT[1], _OUT[1], int64, *_SCRATCH),
+        "compiling the linearisation kernels (once; kept on disk)")
+def jacobian_rows(vjp, t, h, x, u, p, A, B, C, unit, gp, per_p, arg, res, work):
+    """A, B, C at K knots from a vjp alone: row i is the vjp of the unit vector e_i. C of length 0 is not wanted."""
+    K, n, m, n_p = x.shape[0], x.shape[1], u.shape[1], p.shape[1]
+    arg[5] = address_of(unit, 0)
+    arg[6] = res[2] = address_of(gp, 0)
+    for k in range(K):
+        arg[0] = address_of(t, k)
+        arg[1] = address_of(h, k)
+        arg[2] = address_of(x, k * n)
+        arg[3] = address_of(u, k * m)
+        arg[4] = address_of(p, (k // per_p) * n_p)
+        for i in range(n):
+            for e in range(n):
+                unit[e] = 1.0 if e == i else 0.0
+            gp[:] = 0.0
+            res[0] = address_of(A, (k * n + i) * n)
+            res[1] = address_of(B, (k * n + i) * m)
+            call(vjp, arg, res, work)
+            if C.shape[0] > 0:
+                for e in range(n_p):
+                    C[k, i, e] = gp[e]

@@ -1,0 +1,321 @@
+"""`System`: what moves.
+
+    continuous   ẋ = f(t, x, u, p)              a Method turns it into a step x_{k+1} = Φ(t_k, h_k, x_k, u_k, p)
+    discrete     x_{k+1} = f(t_k, x_k, u_k, p)  f is the step
+
+The function is written once, in plain NumPy style; it is run once on symbols to get its graph, and the graph is where the
+compiled step and all derivatives come from. A system that is too large to be traced brings compiled functions instead.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import casadi as ca
+import numpy as np
+from numba.core.dispatcher import Dispatcher
+
+from adjoint.errors import InputError
+from adjoint.method import Method
+from adjoint.names import Names, near
+from adjoint.step import KernelStep, TracedStep
+from adjoint.symbolic import trace
+from adjoint.symbolic.steps import explicit_step
+
+__all__ = ["System"]
+
+
+class System:
+    """A dynamical system: a function, the names of what it moves, and where its derivatives come from. Immutable.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(t, x, u, p)`` returning n values: the derivative of x (continuous) or the next x (discrete). t is a number, x, u, p
+        are vectors of lengths n, m, n_p.
+    states, controls, parameters : str or iterable of str
+        Names: ``"h v m"``, ``["h", "v", "m"]``; ``"q[6]"`` stands for q0 … q5, and ``q`` for all of them.
+    discrete : bool
+        Whether f returns the next state.
+    name : str, optional
+        Defaults to the function's name.
+
+    Attributes
+    ----------
+    states, controls, parameters : tuple of str
+    n, m, n_p : int
+    graph : casadi.Function
+        (t, x, u, p) → f, traced at first use.
+
+    Raises
+    ------
+    InputError
+        If f cannot be called with four arguments, there is no state, or a name is malformed or occurs twice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def pendulum(t, x, u, p):
+    ...     angle, speed = x
+    ...     return [speed, u[0] - p[0] * np.sin(angle)]
+    >>> System(pendulum, states="angle speed", controls="torque", parameters="stiffness")
+    System('pendulum', continuous, states: angle, speed; controls: torque; parameters: stiffness)
+    """
+
+    def __init__(self, f: Callable[..., Any], states: str | Iterable[str], controls: str | Iterable[str] = "",
+                 parameters: str | Iterable[str] = "", discrete: bool = False, name: str | None = None) -> None:
+        if not callable(f):
+            raise InputError(f"System: f is {f!r}, which cannot be called. Pass a function f(t, x, u, p).")
+        self._set(f, states, controls, parameters, discrete, name)
+        _check_signature(f, self.name)
+
+    def _set(self, f: Callable[..., Any], states: str | Iterable[str], controls: str | Iterable[str],
+             parameters: str | Iterable[str], discrete: bool, name: str | None) -> None:
+        self._f = f
+        self._name = str(name) if name is not None else getattr(f, "__name__", type(f).__name__)
+        self._discrete = bool(discrete)
+        self._names = {kind: Names.parse(given, f"{kind}s of system {self._name!r}")
+                       for kind, given in (("state", states), ("control", controls), ("parameter", parameters))}
+        if not self._names["state"].labels:
+            raise InputError(f"system {self._name!r} has no states. Name at least one: states=\"x\".")
+        owner: dict[str, str] = {}
+        for kind, names in self._names.items():
+            for label in (*names.labels, *names.groups):
+                if label in owner:
+                    raise InputError(f"system {self._name!r}: {label!r} names both a {owner[label]} and a {kind}. "
+                                     "Each name stands for one thing.")
+                owner[label] = kind
+        self._graph: ca.Function | None = None
+        self._kernels: tuple[Any, Any, Any] | None = None
+        self._steps: dict[Method | None, TracedStep | KernelStep] = {}
+
+    @classmethod
+    def from_kernels(cls, step: Any, vjp: Any, *, states: str | Iterable[str], controls: str | Iterable[str] = "",
+                     parameters: str | Iterable[str] = "", jvp: Any = None, name: str | None = None) -> System:
+        """A discrete system that brings its own compiled step and derivative.
+
+        Parameters
+        ----------
+        step : numba.njit function
+            ``step(t, h, x, u, p, x_next)`` fills x_next. h is the time between the knots.
+        vjp : numba.njit function
+            ``vjp(t, h, x, u, p, lam_next, lam, gu, gp)`` fills lam = Aᵀ lam_next and gu = Bᵀ lam_next, and *adds* Cᵀ lam_next
+            to gp.
+        states, controls, parameters : str or iterable of str
+            As for `System`; ``"W[4096] b[64]"`` names the pieces of a long parameter vector.
+        jvp : numba.njit function, optional
+            ``jvp(t, h, x, u, p, dx, du, dp, dx_next)`` fills dx_next = A dx + B du + C dp, for `tangent`.
+        name : str, optional
+
+        Returns
+        -------
+        System
+
+        Notes
+        -----
+        All arrays are one-dimensional, C-contiguous float64 and lie in the caller's memory: p is never copied. The functions
+        must not write to their inputs, and must not raise (an exception cannot leave machine code).
+        """
+        for role, function in (("step", step), ("vjp", vjp), ("jvp", jvp)):
+            if not isinstance(function, Dispatcher) and not (role == "jvp" and function is None):
+                raise InputError(f"System.from_kernels: {role} is {function!r}; expected a function compiled with numba.njit.")
+        system = cls.__new__(cls)
+        system._set(step, states, controls, parameters, True, name)
+        system._kernels = (step, vjp, jvp)
+        return system
+
+    @property
+    def name(self) -> str:
+        """What messages and plots call the system."""
+        return self._name
+
+    @property
+    def f(self) -> Callable[..., Any]:
+        """The function as it was given (for a system with its own kernels: the step kernel)."""
+        return self._f
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the states."""
+        return self._names["state"].labels
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Names of the controls."""
+        return self._names["control"].labels
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+        return self._names["parameter"].labels
+
+    @property
+    def n(self) -> int:
+        """Number of states."""
+        return len(self._names["state"])
+
+    @property
+    def m(self) -> int:
+        """Number of controls."""
+        return len(self._names["control"])
+
+    @property
+    def n_p(self) -> int:
+        """Number of parameters."""
+        return len(self._names["parameter"])
+
+    @property
+    def discrete(self) -> bool:
+        """Whether f returns the next state."""
+        return self._discrete
+
+    @property
+    def traced(self) -> bool:
+        """Whether the derivatives come from a graph, and not from kernels that the system brought along."""
+        return self._kernels is None
+
+    @property
+    def graph(self) -> ca.Function:
+        """The function as a graph (t, x, u, p) → f, an SX function with one dense column as output.
+
+        Raises
+        ------
+        TraceError
+            If the function cannot be traced; the message names the line.
+        InputError
+            If the system brought its own kernels.
+        """
+        if not self.traced:
+            raise InputError(f"system {self.name!r} brings its own kernels and has no graph. What needs one (optimal control by "
+                             "transcription, second derivatives) takes a System made from a function f(t, x, u, p).")
+        if self._graph is None:
+            arguments: list[tuple[str, int | None]] = [("t", None), ("x", self.n), ("u", self.m), ("p", self.n_p)]
+            self._graph = trace(self._f, arguments, self.n, f"dynamics of system {self.name!r}")
+        return self._graph
+
+    def index(self, name: str) -> tuple[str, int | slice]:
+        """Where a name lies.
+
+        Parameters
+        ----------
+        name : str
+            Of a state, control or parameter, or of a group of them.
+
+        Returns
+        -------
+        kind : {"state", "control", "parameter"}
+        index : int, or slice for a group
+
+        Raises
+        ------
+        InputError
+            With the nearest names, if the name is unknown.
+        """
+        for kind, names in self._names.items():
+            index = names.find(name) if isinstance(name, str) else None
+            if index is not None:
+                return kind, index
+        known = [label for names in self._names.values() for label in (*names.groups, *names.labels)]
+        raise InputError(f"system {self.name!r} has nothing called {name!r}. {near(str(name), known)}")
+
+    def describe(self, kind: str) -> str:
+        """The names of one kind (``"state"``, ``"control"``, ``"parameter"``) in one line, groups shortened."""
+        return str(self._names[kind])
+
+    def step(self, method: Method | None = None) -> TracedStep | KernelStep:
+        """The step Φ and its derivatives as machine code; made once per method and kept.
+
+        Parameters
+        ----------
+        method : Method, optional
+            How a continuous system steps. A discrete system is its own step, and takes None.
+
+        Raises
+        ------
+        InputError
+            If a continuous system gets no explicit method.
+        """
+        key = None if self.discrete else method
+        if key not in self._steps:
+            self._steps[key] = self._make_step(key)
+        return self._steps[key]
+
+    def _make_step(self, method: Method | None) -> TracedStep | KernelStep:
+        if self._kernels is not None:
+            return KernelStep(*self._kernels, (self.n, self.m, self.n_p), self.name)
+        if self.discrete:
+            return TracedStep(as_step(self.graph), self.name)
+        if not isinstance(method, Method):
+            raise InputError(f"system {self.name!r} is continuous and steps by a Method such as RK4; got {method!r}. "
+                             "`method(name)` finds one by name.")
+        if not method.explicit:
+            raise InputError(f"system {self.name!r}: {method.name} is a collocation method, whose stages are equations that a "
+                             "solver must satisfy. Roll out with an explicit one: RK4, DOPRI5, DOP853.")
+        return TracedStep(explicit_step(self.graph, method.A, method.b, method.c), self.name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Addresses mean nothing in another process: the function travels, or where it cannot (a lambda, a nested function),
+        # its graph.
+        names = tuple(self._names[kind].specification for kind in ("state", "control", "parameter"))
+        if self._kernels is not None:
+            return _from_kernels, (*self._kernels, names, self.name)
+        try:
+            pickle.dumps(self._f)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return _from_graph, (self.graph.serialize(), names, self.discrete, self.name)
+        return System, (self._f, *names, self.discrete, self.name)
+
+    def __repr__(self) -> str:
+        kinds = "; ".join(f"{kind}s: {names}" for kind, names in self._names.items() if names.labels)
+        return f"System({self.name!r}, {'discrete' if self.discrete else 'continuous'}, {kinds})"
+
+
+class GraphFunction:
+    """The numerical function f(t, x, u, p) of a graph: stands in for a Python function that could not be pickled."""
+
+    def __init__(self, graph: ca.Function) -> None:
+        self.graph = graph
+
+    def __call__(self, t: Any, x: Any, u: Any, p: Any) -> Any:
+        return np.array(self.graph(t, x, u, p)).ravel()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle_function, (self.graph.serialize(),)
+
+
+def as_step(graph: ca.Function) -> ca.Function:
+    """The map (t, x, u, p) → f as a step (t, h, x, u, p) → f that does not look at h."""
+    t, h = ca.SX.sym("t"), ca.SX.sym("h")
+    x, u, p = (ca.SX.sym(name, graph.size1_in(i)) for i, name in ((1, "x"), (2, "u"), (3, "p")))
+    return ca.Function("step", [t, h, x, u, p], [ca.densify(graph(t, x, u, p))])
+
+
+def _unpickle_function(text: str) -> GraphFunction:
+    return GraphFunction(ca.Function.deserialize(text))
+
+
+def _from_graph(text: str, names: tuple[Any, Any, Any], discrete: bool, name: str) -> System:
+    f = _unpickle_function(text)
+    system = System(f, *names, discrete, name)
+    system._graph = f.graph
+    return system
+
+
+def _from_kernels(step: Any, vjp: Any, jvp: Any, names: tuple[Any, Any, Any], name: str) -> System:
+    states, controls, parameters = names
+    return System.from_kernels(step, vjp, states=states, controls=controls, parameters=parameters, jvp=jvp, name=name)
+
+
+def _check_signature(f: Callable[..., Any], name: str) -> None:
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # built-in functions tell nothing; tracing will
+        return
+    try:
+        signature.bind(None, None, None, None)
+    except TypeError:
+        raise InputError(f"system {name!r}: the function takes {signature}; expected four arguments (t, x, u, p). "
+                         "Keep all four even where some are not used.") from None
