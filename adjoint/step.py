@@ -96,7 +96,7 @@ class TracedStep:
         nonzeros = np.empty((sum(m.size for m in maps), W))
         kernels.jacobian_lanes(code.address, t, h, x, u, p, *maps, A, B, C, np.empty((2, W)), np.empty((n + m, W)),
                                np.empty((n_p, W)), nonzeros, per_p, *code.scratch())
-        return A.reshape(K, n, n), B.reshape(K, n, m), C.reshape(-1, n, n_p) if n * n_p else np.zeros((K * parameters, n, n_p))
+        return A.reshape(K, n, n), B.reshape(K, n, m), C.reshape(len(C), n, n_p)
 
     def _code(self, piece: str, lanes: int, graph: Callable[[], ca.Function]) -> MachineCode:
         key = (piece, lanes)

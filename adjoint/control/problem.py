@@ -102,7 +102,7 @@ class Phase:
     integrals: tuple[Constraint, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OptimalControlProblem:
     """An optimal-control problem.
 

@@ -6,8 +6,8 @@ libmvec evaluates one function on a whole SIMD register. Its symbols are named a
           SSE 2, AVX2 4, AVX-512 8 lanes;  one v for each argument
 
 and each is used only if this machine's libmvec has it (hypot, erf, tan, ... came with glibc 2.35). Its error bound is
-4 ulp (2 ulp seen for most functions), against less than 1 ulp for the scalar functions; infinities, NaN and arguments
-outside of the domain are treated as in C99, except for the sign of zero and of NaN.
+4 ulp (3 ulp seen for cos, 2 for the others), against less than 1 ulp for the scalar functions; zeros, infinities, NaN
+and arguments outside of the domain are treated as in C99.
 
 Without libmvec (macOS, Windows, other processors, or ``ADJOINT_LIBMVEC=0`` in the environment) each lane calls the C
 library's scalar function.
@@ -24,7 +24,7 @@ import platform
 import sys
 from dataclasses import dataclass
 
-import llvmlite.binding as llvm
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
 
 UNARY = (
     "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",

@@ -44,4 +44,5 @@ def place(function: Callable, trace: TracebackType | None = None) -> str:
     if not lines:
         return f"function '{name}' ({code.co_filename}, line {code.co_firstlineno})"
     text = linecache.getline(code.co_filename, lines[-1]).strip()
+    text = text if len(text) <= 100 else text[:97] + "..."
     return f"function '{name}' ({code.co_filename}, line {lines[-1]}{': `' + text + '`' if text else ''})"

@@ -18,9 +18,12 @@ from casadi import SX
 
 from adjoint.errors import TraceError
 from adjoint.symbolic.failures import function_name, place
-from adjoint.symbolic.traced import NP_ARRAY_HINT, TracedArray, TracedScalar
+from adjoint.symbolic.refusals import ORDINARY_ARRAY_HINT
+from adjoint.symbolic.traced import TracedArray, TracedScalar
 
 __all__ = ["trace"]
+
+_BRANCH = re.compile(r"`.*\b(if|while|and|or|not|max|min|assert)\b(?<!np\.max)(?<!np\.min)")
 
 
 def trace(
@@ -51,7 +54,9 @@ def trace(
     try:
         result = function(*values)
     except TraceError as error:
-        raise TraceError(f"{role}: {place(function, error.__traceback__)}: {error}") from error
+        where = place(function, error.__traceback__)
+        hint = f" {ORDINARY_ARRAY_HINT}" if "truth value" in str(error) and not _BRANCH.search(where) else ""
+        raise TraceError(f"{role}: {where}: {error}{hint}") from error
     except Exception as error:
         raise TraceError(f"{role}: {place(function, error.__traceback__)} raised {_explain(error)}") from error
 
@@ -126,7 +131,7 @@ def _explain(error: Exception) -> str:
     if "truth value" in text:
         return f"{text}. Write adjoint.where(condition, a, b) for a branch, np.logical_and / np.logical_or to combine conditions."
     if isinstance(error, TypeError) and re.search(r"object|ufunc|no callable", text):
-        return f"{text}. {NP_ARRAY_HINT[0].upper()}{NP_ARRAY_HINT[1:]}."
+        return f"{text}. {ORDINARY_ARRAY_HINT}"
     return text
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.symbolic.traced import is_traced, where_traced
+from adjoint.symbolic.functions import where_traced
+from adjoint.symbolic.traced import is_traced
 
 __all__ = ["where"]
 

@@ -1,0 +1,250 @@
+"""Solve a problem: mesh, transcription, guess, the compiled loop, and the solution with its sentence."""
+
+from __future__ import annotations
+
+import math
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adjoint.control.certificate import certify
+from adjoint.control.diagnosis import sentence
+from adjoint.control.guess import Guess, make_guess
+from adjoint.control.newton import Outcome, Warm, run
+from adjoint.control.problem import OptimalControlProblem
+from adjoint.control.solution import Solution
+from adjoint.control.transcription import Discretised, Transcription, discretise, transcribe
+from adjoint.errors import InputError
+from adjoint.kernels import interior
+from adjoint.method import Method, radau
+from adjoint.method import method as method_by_name
+
+__all__ = ["solve"]
+
+Array = NDArray[np.float64]
+
+# Transcriptions of problems that are still alive: a second solve of the same problem pays no set-up.
+_transcriptions: weakref.WeakKeyDictionary[OptimalControlProblem, dict[Any, Transcription]] = weakref.WeakKeyDictionary()
+
+
+def solve(problem: OptimalControlProblem, *, method: Method | str | None = None, intervals: int | ArrayLike | None = None,
+          substeps: int = 1, guess: Mapping[str, Any] | Solution | None = None, tol: float = 1e-8, accuracy: float = 1e-4,
+          max_iterations: int = 1000, time_limit: float = math.inf, certificate: bool = True,
+          progress: Callable[[Sequence[float]], None] | None = None) -> Solution:
+    """Solve an optimal-control problem and certify the answer.
+
+    Parameters
+    ----------
+    problem : OptimalControlProblem
+    method : Method or name, optional
+        An explicit Runge-Kutta method (multiple shooting, constant control on each interval) or ``gauss(s)``, ``radau(s)``
+        (collocation, controls at the nodes). Default ``radau(3)``. Without meaning for discrete systems.
+    intervals : int or array (N+1,), optional
+        Number of equal intervals, or increasing knots (any affine image of the time axis). Default 50; for a discrete system
+        the number of steps, by default tf - t0.
+    substeps : int
+        Runge-Kutta steps an interval.
+    guess : mapping or Solution, optional
+        See `adjoint.control.guess.make_guess`. An earlier solution on the same mesh and method also hands over its multipliers.
+    tol : float
+        Tolerance of the optimality conditions of the discretised problem (scaled).
+    accuracy : float
+        How well an independent integration must reproduce states and cost (relative to their sizes) for the answer to count as optimal.
+    max_iterations, time_limit : int, float
+        Limits (iterations; seconds). A stopped solve returns its best iterate.
+    certificate : bool
+        False leaves the certificate out; the solution is then never called optimal.
+    progress : callable, optional
+        Called with each row of the history (columns `Solution.HISTORY`).
+
+    Returns
+    -------
+    Solution
+        Also when the solve fails: the status sentence says what happened, `optimal` is False.
+
+    Raises
+    ------
+    InputError
+        For arguments that do not fit. TraceError, if a function of the problem cannot be traced.
+
+    Examples
+    --------
+    >>> import adjoint
+    >>> car = adjoint.System(lambda t, x, u, p: [x[1], u[0]], states="position speed", controls="force", name="car")
+    >>> problem = adjoint.OptimalControlProblem(
+    ...     car, initial=dict(position=0, speed=0), final=dict(position=1, speed=0), t=(0, 1),
+    ...     running=lambda t, x, u, p: u[0] ** 2)
+    >>> solution = adjoint.solve(problem)
+    >>> round(solution.cost, 6), solution.optimal
+    (12.0, True)
+    """
+    scheme, tau = _scheme(problem, method, intervals, substeps)
+    if not 0 < tol < 1 or not 0 < accuracy < 1:
+        raise InputError(f"solve: tol is {tol!r}, accuracy {accuracy!r}; expected numbers between 0 and 1.")
+    if max_iterations < 0 or not time_limit >= 0:
+        raise InputError(f"solve: max_iterations is {max_iterations!r}, time_limit {time_limit!r}; expected numbers >= 0.")
+    T, setup = _transcription(problem, scheme, tau, substeps)
+    if isinstance(guess, Solution):
+        start, warm = _from_solution(problem, guess), _warm(T, guess)
+    else:
+        start, warm = make_guess(problem, guess), None
+    D = discretise(T, start)
+    outcome = run(T.programme, D, tol=tol, max_iterations=max_iterations, time_limit=time_limit, watch=progress, warm=warm,
+                  mu=1e-6 if warm is not None else None)
+    solution = _unpack(T, D, outcome, setup, tol)
+    if certificate and np.all(np.isfinite(outcome.w)) and outcome.status != interior.BAD_START:
+        clock = time.perf_counter()
+        found = certify(solution, accuracy=accuracy)
+        solution = solution.with_certificate(found, sentence(T, outcome, found, tol), time.perf_counter() - clock)
+    return solution
+
+
+def _scheme(problem: OptimalControlProblem, method: Method | str | None, intervals: int | ArrayLike | None,
+            substeps: int) -> tuple[Method, Array]:
+    phase = problem.phases[0]
+    if isinstance(method, str):
+        method = method_by_name(method)
+    scheme = radau(3) if method is None else method
+    if not isinstance(scheme, Method):
+        raise InputError(f"solve: method is {method!r}; expected an adjoint.Method such as adjoint.RK4 or adjoint.radau(3).")
+    if not isinstance(substeps, int) or substeps < 1:
+        raise InputError(f"solve: substeps is {substeps!r}; expected a positive integer.")
+    if substeps > 1 and (scheme.kind == "collocation" or phase.system.discrete):
+        raise InputError("solve: substeps are for multiple shooting with an explicit method; take more intervals instead.")
+    if intervals is None:
+        assert phase.t0.guess is not None and phase.tf.guess is not None
+        intervals = round(phase.tf.guess - phase.t0.guess) if phase.system.discrete else 50
+    if np.ndim(intervals) == 0:
+        if int(intervals) != intervals or int(intervals) < 1:  # type: ignore[arg-type]
+            raise InputError(f"solve: intervals is {intervals!r}; expected a positive whole number, or an array of knots.")
+        return scheme, np.linspace(0.0, 1.0, int(intervals) + 1)  # type: ignore[arg-type]
+    knots = np.asarray(intervals, dtype=float)
+    if knots.ndim != 1 or knots.size < 2 or not np.all(np.isfinite(knots)) or not np.all(np.diff(knots) > 0):
+        raise InputError("solve: the knots in intervals must be an increasing vector of at least two finite numbers.")
+    tau = (knots - knots[0]) / (knots[-1] - knots[0])
+    return scheme, tau
+
+
+def _transcription(problem: OptimalControlProblem, method: Method, tau: Array, substeps: int) -> tuple[Transcription, dict[str, float]]:
+    key = (method.name, substeps, tau.tobytes())
+    known = _transcriptions.setdefault(problem, {})
+    if key in known:
+        return known[key], {"trace": 0.0, "compile": 0.0}
+    T = transcribe(problem, method, tau, substeps)
+    if len(known) >= 4:
+        known.pop(next(iter(known)))
+    known[key] = T
+    seconds = T.programme.seconds
+    return T, {"trace": T.trace_seconds + seconds["differentiate"], "compile": seconds["compile"]}
+
+
+def _from_solution(problem: OptimalControlProblem, solution: Solution) -> Guess:
+    """An earlier solution as guess, on any mesh."""
+    if solution.problem.system.states != problem.system.states or solution.problem.system.controls != problem.system.controls:
+        raise InputError("solve: the guess is a solution of a problem with other states or controls.")
+    base = make_guess(problem, None)
+    t0, span = float(solution.t[0]), float(solution.t[-1] - solution.t[0])
+
+    def at(tau: Array) -> tuple[Array, Array]:
+        t = t0 + span * np.clip(tau, 0.0, 1.0)
+        return solution.state(t), solution.control(t)
+
+    from adjoint.control.guess import scales
+    grid = np.linspace(0, 1, 101)
+    x, u = at(grid)
+    phase = problem.phases[0]
+    sx, su = scales(phase, x, u, solution.p, t0, t0 + span)
+    free_t0, free_tf = (q.lower < q.upper for q in (phase.t0, phase.tf))
+    return Guess(at, t0 if free_t0 else base.t0, t0 + span if free_tf else base.tf,
+                 np.array([v if q.lower < q.upper else q.guess for v, q in zip(solution.p, phase.parameters, strict=True)]), sx, su)
+
+
+def _warm(T: Transcription, solution: Solution) -> Warm | None:
+    raw = solution.raw
+    fits = (raw and raw["Y"].size == T.programme.n_rows and raw["zl"].size == T.programme.n_unknowns
+            and solution.method == T.method and solution.substeps == T.substeps and solution.converged)
+    return Warm(raw["Y"], raw["zl"], raw["zu"], raw["vl"], raw["vu"]) if fits else None
+
+
+def _unpack(T: Transcription, D: Discretised, o: Outcome, setup: Mapping[str, float], tol: float) -> Solution:
+    """Sort the unknowns and multipliers back into states, controls, costates and named multipliers."""
+    problem, phase, layout = T.problem, T.phase, T.programme.layout
+    system, N, s = phase.system, T.N, T.s
+    n, m, n_q = system.n, system.m, len(T.graphs.integrals)
+    n_all = n + n_q + len(T.theta)
+    ow, orow = layout["ow"], layout["orow"]
+    block = o.w[ow[1]:ow[N + 1]].reshape(N, -1)
+    end = o.w[ow[N + 1]:]
+    x = np.vstack([block[:, :n], end[:n]])
+    u = block[:, n_all:n_all + m * s].reshape(N, s, m)
+    theta = end[n + n_q:n_all]
+    t0, tf, p = float(D.constants[0]), float(D.constants[1]), D.constants[2:].copy()
+    for value, (kind, i) in zip(theta, T.theta, strict=True):
+        if kind == "t0":
+            t0 = float(value)
+        elif kind == "tf":
+            tf = float(value)
+        elif kind == "p":
+            p[i] = value
+    t = t0 + (tf - t0) * T.tau
+    t[-1] = tf
+    h = np.diff(t)
+    Y = o.Y
+    start_rows = Y[orow[0]:orow[1]]
+    rows = Y[orow[1]:orow[N + 1]].reshape(N, -1)
+    end_rows = Y[orow[N + 1]:]
+    costate = np.vstack([start_rows[:n], rows[:, :n]])
+    integral_costate = rows[-1, n:n + n_q].copy()
+    node_t = (t[:-1, None] + h[:, None] * T.nodes).ravel()
+    node_u = u.reshape(N * s, m)
+    e = n * s if T.collocation else 0
+    zw = (o.zu - o.zl)[ow[1]:ow[N + 1]].reshape(N, -1)
+    if T.collocation:
+        b = T.method.b
+        node_x = block[:, n_all + m * s:].reshape(N * s, n)
+        node_costate = (rows[:, n_all:n_all + e].reshape(N, s, n) / b[:, None]).reshape(N * s, n)
+        weight = (h[:, None] * b)
+        z_states = zw[:, n_all + m * s:].reshape(N, s, n).copy()
+        if T.method.c[-1] == 1.0:
+            # the bounds of the last node are those of the next knot
+            z_states[:-1, -1] = zw[1:, :n]
+            z_states[-1, -1] = (o.zu - o.zl)[ow[N + 1]:ow[N + 1] + n]
+        state_bound = z_states / weight[:, :, None]
+    else:
+        node_x = x[:-1]
+        node_costate = costate[1:] if system.discrete else costate[:-1]
+        weight = np.ones((N, 1)) if system.discrete else h[:, None]
+        state_bound = zw[:, None, :n] / weight[:, :, None]
+    control_bound = zw[:, n_all:n_all + m * s].reshape(N, s, m) / weight[:, :, None]
+    bound_multipliers = {name: state_bound[:, :, i].ravel() for i, name in enumerate(system.states)
+                         if np.any(np.isfinite(phase.state_bounds[:, i]))}
+    bound_multipliers |= {name: control_bound[:, :, i].ravel() for i, name in enumerate(system.controls)
+                          if np.any(np.isfinite(phase.control_bounds[:, i]))}
+    multipliers: dict[str, Array] = {}
+    path = rows[:, n_all + e:-1]
+    column = 0
+    sizes = [(c.name, g.size1_out(0)) for c, g in T.graphs.path]
+    per_node = path.reshape(N, s, -1) if path.size else np.zeros((N, s, 0))
+    for name, size in sizes:
+        values = per_node[:, :, column:column + size] / weight[:, :, None]
+        multipliers[f"path {name}"] = values if T.collocation else values[:, 0]
+        column += size
+    for labels, values in ((T.labels[0], start_rows[n_all:-1]), (T.labels[2], end_rows[:-1])):
+        for label, value in zip(labels, values, strict=True):
+            key = label.name.replace("'", "")
+            multipliers[key] = np.append(multipliers[key], value) if key in multipliers and multipliers[key].ndim == 1 else np.array([value]) \
+                if key not in multipliers else multipliers[key]
+    result = Solution(
+        problem=problem, method=T.method, t=t, x=x, u=u if T.collocation else u[:, 0], p=p, costate=costate,
+        node_t=node_t, node_x=node_x, node_u=node_u, node_costate=node_costate, integral_costate=integral_costate,
+        multipliers=multipliers, bound_multipliers=bound_multipliers, cost=problem.sign * o.objective,
+        status=sentence(T, o, None, tol), converged=o.status == interior.OPTIMAL and not o.interrupted,
+        iterations=o.iterations, history=o.history, seconds=dict(setup) | {"solve": o.seconds},
+        residuals={"violation": float(np.abs(o.residuals).max(initial=0.0)), "stationarity": o.dual,
+                   "complementarity": o.complementarity, "scaled error": o.error, "tolerance": tol},
+        substeps=T.substeps, raw={"Y": o.Y, "zl": o.zl, "zu": o.zu, "vl": o.vl, "vu": o.vu, "w": o.w})
+    return result
