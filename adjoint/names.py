@@ -1,6 +1,7 @@
 """Lists of names: ``"h v m"`` and ``"position[3] speed"``.
 
-A name stands for one number. ``q[6]`` stands for the six numbers q0 … q5 and remembers their group: ``q`` is then a slice.
+A name stands for one number. ``q[6]`` stands for the six numbers q0 … q5 and remembers their group: ``q`` is then a
+slice.
 """
 
 from __future__ import annotations
@@ -53,8 +54,10 @@ class Names:
         for item in items:
             match = _ITEM.fullmatch(item) if isinstance(item, str) else None
             if match is None:
-                raise InputError(f"{role}: {item!r} is no name. Write names such as 'h v m' or 'q[6]', "
-                                 "letters, digits and underscores, not starting with a digit.")
+                raise InputError(
+                    f"{role}: {item!r} is no name. Write names such as 'h v m' or 'q[6]', "
+                    "letters, digits and underscores, not starting with a digit."
+                )
             name, size = match.groups()
             if size is None:
                 labels.append(name)

@@ -4,9 +4,9 @@
     jvp         A δx + B δu + C δp                           second     ∇²(λᵀΦ)·(δx, δu, δp) + (A, B, C)ᵀ δλ
     linearize   A = ∂Φ/∂x, B = ∂Φ/∂u, C = ∂Φ/∂p
 
-There are two sources of a step, with the same methods: a graph, from which everything is derived (`TracedStep`), and compiled
-functions that a system brings along (`KernelStep`). Code is made when it is first asked for. The inputs and outputs of each
-piece are those in the header of `kernels.sweep`.
+There are two sources of a step, with the same methods: a graph, from which everything is derived (`TracedStep`), and
+compiled functions that a system brings along (`KernelStep`). Code is made when it is first asked for. The inputs and
+outputs of each piece are those in the header of `kernels.sweep`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from adjoint.kernels import sweep as kernels
 from adjoint.kernels.announce import announcing
 from adjoint.native import compile_functions, lane_width
 
-__all__ = ["KernelStep", "MachineCode", "TracedStep"]
+__all__ = ["KernelStep", "MachineCode", "TracedStep", "machine_code"]
 
 Array = NDArray[np.float64]
 
@@ -43,6 +43,13 @@ class MachineCode:
     def scratch(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
         """Room for arg, res and work: 11 inputs and 3 outputs are the most that any piece has."""
         return np.zeros(11, np.int64), np.zeros(3, np.int64), np.empty(max(1, self.work_size * self.lanes))
+
+
+def machine_code(graph: ca.Function, lanes: int, what: str) -> MachineCode:
+    """Compile one graph; `what` it is gets announced if that takes long."""
+    with announcing(f"compiling {what} (once; kept on disk)"):
+        (code,) = compile_functions([(graph, lanes)])
+    return MachineCode(code.address, lanes, code.work_size, code)
 
 
 class TracedStep:
@@ -78,7 +85,9 @@ class TracedStep:
         """The linearised vjp."""
         return self._code("second", lanes, self._second_graph)
 
-    def linearize(self, t: Array, h: Array, x: Array, u: Array, p: Array, per_p: int, parameters: bool) -> tuple[Array, Array, Array]:
+    def linearize(
+        self, t: Array, h: Array, x: Array, u: Array, p: Array, per_p: int, parameters: bool
+    ) -> tuple[Array, Array, Array]:
         """A (K, n, n), B (K, n, m), C (K, n, n_p) or (0, n, n_p) at K knots; knot k uses p[k // per_p]."""
         if self._jacobians is None:
             arguments = self._symbols()
@@ -94,16 +103,30 @@ class TracedStep:
             maps.append(row * columns + column)
         A, B, C = np.zeros((K, n * n)), np.zeros((K, n * m)), np.zeros((K if parameters else 0, n * n_p))
         nonzeros = np.empty((sum(m.size for m in maps), W))
-        kernels.jacobian_lanes(code.address, t, h, x, u, p, *maps, A, B, C, np.empty((2, W)), np.empty((n + m, W)),
-                               np.empty((n_p, W)), nonzeros, per_p, *code.scratch())
+        kernels.jacobian_lanes(
+            code.address,
+            t,
+            h,
+            x,
+            u,
+            p,
+            *maps,
+            A,
+            B,
+            C,
+            np.empty((2, W)),
+            np.empty((n + m, W)),
+            np.empty((n_p, W)),
+            nonzeros,
+            per_p,
+            *code.scratch(),
+        )
         return A.reshape(K, n, n), B.reshape(K, n, m), C.reshape(len(C), n, n_p)
 
     def _code(self, piece: str, lanes: int, graph: Callable[[], ca.Function]) -> MachineCode:
         key = (piece, lanes)
         if key not in self._codes:
-            with announcing(f"compiling the {piece} of system {self.label!r} (once; kept on disk)"):
-                (code,) = compile_functions([(graph(), lanes)])
-            self._codes[key] = MachineCode(code.address, lanes, code.work_size, code)
+            self._codes[key] = machine_code(graph(), lanes, f"the {piece} of system {self.label!r}")
         return self._codes[key]
 
     def _symbols(self) -> list[ca.SX]:
@@ -169,16 +192,22 @@ class KernelStep:
     def jvp(self, lanes: int) -> MachineCode:
         """The linearised step; refused if the system brought none."""
         if self._functions["jvp"] is None:
-            raise InputError(f"system {self.label!r} brings its own kernels but no jvp, so it has no tangent sweep. "
-                             "Pass jvp= to System.from_kernels, or multiply by the Jacobians of `linearize`.")
+            raise InputError(
+                f"system {self.label!r} brings its own kernels but no jvp, so it has no tangent sweep. "
+                "Pass jvp= to System.from_kernels, or multiply by the Jacobians of `linearize`."
+            )
         return self._code("jvp", _wrap_jvp)
 
     def second(self, lanes: int) -> MachineCode:
         """Refused: a system with its own kernels has first derivatives only."""
-        raise InputError(f"system {self.label!r} brings its own kernels, which have no second derivatives. Difference two "
-                         "gradients of `sweep`, or write the system as a function of NumPy operations.")
+        raise InputError(
+            f"system {self.label!r} brings its own kernels, which have no second derivatives. Difference two "
+            "gradients of `sweep`, or write the system as a function of NumPy operations."
+        )
 
-    def linearize(self, t: Array, h: Array, x: Array, u: Array, p: Array, per_p: int, parameters: bool) -> tuple[Array, Array, Array]:
+    def linearize(
+        self, t: Array, h: Array, x: Array, u: Array, p: Array, per_p: int, parameters: bool
+    ) -> tuple[Array, Array, Array]:
         """A (K, n, n), B (K, n, m), C (K, n, n_p) or (0, n, n_p), a row at a time by the vjp."""
         code = self.vjp(1)
         (K, n), m, n_p = x.shape, u.shape[1], p.shape[1]
@@ -193,10 +222,15 @@ class KernelStep:
                 with announcing(f"compiling the kernel {piece!r} of system {self.label!r}"):
                     compiled = wrap(function, *self.sizes)
             except numba.core.errors.NumbaError as error:
-                signature = {"step": "step(t, h, x, u, p, x_next)", "vjp": "vjp(t, h, x, u, p, lam_next, lam, gu, gp)",
-                             "jvp": "jvp(t, h, x, u, p, dx, du, dp, dx_next)"}[piece]
-                raise NativeError(f"the kernel {function.__name__!r} of system {self.label!r} does not compile as {signature} "
-                                  f"with floats t, h and one-dimensional float64 arrays. Numba says: {error}") from error
+                signature = {
+                    "step": "step(t, h, x, u, p, x_next)",
+                    "vjp": "vjp(t, h, x, u, p, lam_next, lam, gu, gp)",
+                    "jvp": "jvp(t, h, x, u, p, dx, du, dp, dx_next)",
+                }[piece]
+                raise NativeError(
+                    f"the kernel {function.__name__!r} of system {self.label!r} does not compile as {signature} "
+                    f"with floats t, h and one-dimensional float64 arrays. Numba says: {error}"
+                ) from error
             self._codes[piece] = MachineCode(compiled.address, 1, 0, compiled)
         return self._codes[piece]
 
@@ -204,7 +238,14 @@ class KernelStep:
 def _wrap_step(function: Any, n: int, m: int, n_p: int) -> Any:
     @numba.cfunc(_ABI)
     def step(arg, res, work):
-        function(arg[0][0], arg[1][0], carray(arg[2], (n,)), carray(arg[3], (m,)), carray(arg[4], (n_p,)), carray(res[0], (n,)))
+        function(
+            arg[0][0],
+            arg[1][0],
+            carray(arg[2], (n,)),
+            carray(arg[3], (m,)),
+            carray(arg[4], (n_p,)),
+            carray(res[0], (n,)),
+        )
 
     return step
 
@@ -212,8 +253,17 @@ def _wrap_step(function: Any, n: int, m: int, n_p: int) -> Any:
 def _wrap_vjp(function: Any, n: int, m: int, n_p: int) -> Any:
     @numba.cfunc(_ABI)
     def vjp(arg, res, work):
-        function(arg[0][0], arg[1][0], carray(arg[2], (n,)), carray(arg[3], (m,)), carray(arg[4], (n_p,)),
-                 carray(arg[5], (n,)), carray(res[0], (n,)), carray(res[1], (m,)), carray(res[2], (n_p,)))
+        function(
+            arg[0][0],
+            arg[1][0],
+            carray(arg[2], (n,)),
+            carray(arg[3], (m,)),
+            carray(arg[4], (n_p,)),
+            carray(arg[5], (n,)),
+            carray(res[0], (n,)),
+            carray(res[1], (m,)),
+            carray(res[2], (n_p,)),
+        )
 
     return vjp
 
@@ -221,7 +271,16 @@ def _wrap_vjp(function: Any, n: int, m: int, n_p: int) -> Any:
 def _wrap_jvp(function: Any, n: int, m: int, n_p: int) -> Any:
     @numba.cfunc(_ABI)
     def jvp(arg, res, work):
-        function(arg[0][0], arg[1][0], carray(arg[2], (n,)), carray(arg[3], (m,)), carray(arg[4], (n_p,)),
-                 carray(arg[5], (n,)), carray(arg[6], (m,)), carray(arg[7], (n_p,)), carray(res[0], (n,)))
+        function(
+            arg[0][0],
+            arg[1][0],
+            carray(arg[2], (n,)),
+            carray(arg[3], (m,)),
+            carray(arg[4], (n_p,)),
+            carray(arg[5], (n,)),
+            carray(arg[6], (m,)),
+            carray(arg[7], (n_p,)),
+            carray(res[0], (n,)),
+        )
 
     return jvp

@@ -3,8 +3,9 @@
     continuous   ẋ = f(t, x, u, p)              a Method turns it into a step x_{k+1} = Φ(t_k, h_k, x_k, u_k, p)
     discrete     x_{k+1} = f(t_k, x_k, u_k, p)  f is the step
 
-The function is written once, in plain NumPy style; it is run once on symbols to get its graph, and the graph is where the
-compiled step and all derivatives come from. A system that is too large to be traced brings compiled functions instead.
+The function is written once, in plain NumPy style; it is run once on symbols to get its graph, and the graph is where
+the compiled step and all derivatives come from. A system that is too large to be traced brings compiled functions
+instead.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numba.core.dispatcher import Dispatcher
 from adjoint.errors import InputError
 from adjoint.method import Method
 from adjoint.names import Names, near
-from adjoint.step import KernelStep, TracedStep
+from adjoint.step import KernelStep, MachineCode, TracedStep, machine_code
 from adjoint.symbolic import trace
 from adjoint.symbolic.steps import explicit_step
 
@@ -34,8 +35,8 @@ class System:
     Parameters
     ----------
     f : callable
-        ``f(t, x, u, p)`` returning n values: the derivative of x (continuous) or the next x (discrete). t is a number, x, u, p
-        are vectors of lengths n, m, n_p.
+        ``f(t, x, u, p)`` returning n values: the derivative of x (continuous) or the next x (discrete). t is a number,
+        x, u, p are vectors of lengths n, m, n_p.
     states, controls, parameters : str or iterable of str
         Names: ``"h v m"``, ``["h", "v", "m"]``; ``"q[6]"`` stands for q0 … q5, and ``q`` for all of them.
     discrete : bool
@@ -65,36 +66,64 @@ class System:
     System('pendulum', continuous, states: angle, speed; controls: torque; parameters: stiffness)
     """
 
-    def __init__(self, f: Callable[..., Any], states: str | Iterable[str], controls: str | Iterable[str] = "",
-                 parameters: str | Iterable[str] = "", discrete: bool = False, name: str | None = None) -> None:
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        states: str | Iterable[str],
+        controls: str | Iterable[str] = "",
+        parameters: str | Iterable[str] = "",
+        discrete: bool = False,
+        name: str | None = None,
+    ) -> None:
         if not callable(f):
             raise InputError(f"System: f is {f!r}, which cannot be called. Pass a function f(t, x, u, p).")
         self._set(f, states, controls, parameters, discrete, name)
         _check_signature(f, self.name)
 
-    def _set(self, f: Callable[..., Any], states: str | Iterable[str], controls: str | Iterable[str],
-             parameters: str | Iterable[str], discrete: bool, name: str | None) -> None:
+    def _set(
+        self,
+        f: Callable[..., Any],
+        states: str | Iterable[str],
+        controls: str | Iterable[str],
+        parameters: str | Iterable[str],
+        discrete: bool,
+        name: str | None,
+    ) -> None:
         self._f = f
         self._name = str(name) if name is not None else getattr(f, "__name__", type(f).__name__)
         self._discrete = bool(discrete)
-        self._names = {kind: Names.parse(given, f"{kind}s of system {self._name!r}")
-                       for kind, given in (("state", states), ("control", controls), ("parameter", parameters))}
+        self._names = {
+            kind: Names.parse(given, f"{kind}s of system {self._name!r}")
+            for kind, given in (("state", states), ("control", controls), ("parameter", parameters))
+        }
         if not self._names["state"].labels:
-            raise InputError(f"system {self._name!r} has no states. Name at least one: states=\"x\".")
+            raise InputError(f'system {self._name!r} has no states. Name at least one: states="x".')
         owner: dict[str, str] = {}
         for kind, names in self._names.items():
             for label in (*names.labels, *names.groups):
                 if label in owner:
-                    raise InputError(f"system {self._name!r}: {label!r} names both a {owner[label]} and a {kind}. "
-                                     "Each name stands for one thing.")
+                    raise InputError(
+                        f"system {self._name!r}: {label!r} names both a {owner[label]} and a {kind}. "
+                        "Each name stands for one thing."
+                    )
                 owner[label] = kind
         self._graph: ca.Function | None = None
         self._kernels: tuple[Any, Any, Any] | None = None
+        self._right_hand_side: MachineCode | None = None
         self._steps: dict[Method | None, TracedStep | KernelStep] = {}
 
     @classmethod
-    def from_kernels(cls, step: Any, vjp: Any, *, states: str | Iterable[str], controls: str | Iterable[str] = "",
-                     parameters: str | Iterable[str] = "", jvp: Any = None, name: str | None = None) -> System:
+    def from_kernels(
+        cls,
+        step: Any,
+        vjp: Any,
+        *,
+        states: str | Iterable[str],
+        controls: str | Iterable[str] = "",
+        parameters: str | Iterable[str] = "",
+        jvp: Any = None,
+        name: str | None = None,
+    ) -> System:
         """A discrete system that brings its own compiled step and derivative.
 
         Parameters
@@ -102,8 +131,8 @@ class System:
         step : numba.njit function
             ``step(t, h, x, u, p, x_next)`` fills x_next. h is the time between the knots.
         vjp : numba.njit function
-            ``vjp(t, h, x, u, p, lam_next, lam, gu, gp)`` fills lam = Aᵀ lam_next and gu = Bᵀ lam_next, and *adds* Cᵀ lam_next
-            to gp.
+            ``vjp(t, h, x, u, p, lam_next, lam, gu, gp)`` fills lam = Aᵀ lam_next and gu = Bᵀ lam_next, and *adds* Cᵀ
+            lam_next to gp.
         states, controls, parameters : str or iterable of str
             As for `System`; ``"W[4096] b[64]"`` names the pieces of a long parameter vector.
         jvp : numba.njit function, optional
@@ -114,14 +143,15 @@ class System:
         -------
         System
 
-        Notes
-        -----
-        All arrays are one-dimensional, C-contiguous float64 and lie in the caller's memory: p is never copied. The functions
-        must not write to their inputs, and must not raise (an exception cannot leave machine code).
+        Notes ----- All arrays are one-dimensional, C-contiguous float64 and lie in the caller's memory: p is never
+        copied. The functions must not write to their inputs, and must not raise (an exception cannot leave machine
+        code).
         """
         for role, function in (("step", step), ("vjp", vjp), ("jvp", jvp)):
             if not isinstance(function, Dispatcher) and not (role == "jvp" and function is None):
-                raise InputError(f"System.from_kernels: {role} is {function!r}; expected a function compiled with numba.njit.")
+                raise InputError(
+                    f"System.from_kernels: {role} is {function!r}; expected a function compiled with numba.njit."
+                )
         system = cls.__new__(cls)
         system._set(step, states, controls, parameters, True, name)
         system._kernels = (step, vjp, jvp)
@@ -189,8 +219,10 @@ class System:
             If the system brought its own kernels.
         """
         if not self.traced:
-            raise InputError(f"system {self.name!r} brings its own kernels and has no graph. What needs one (optimal control by "
-                             "transcription, second derivatives) takes a System made from a function f(t, x, u, p).")
+            raise InputError(
+                f"system {self.name!r} brings its own kernels and has no graph. What needs one (optimal control by "
+                "transcription, second derivatives) takes a System made from a function f(t, x, u, p)."
+            )
         if self._graph is None:
             arguments: list[tuple[str, int | None]] = [("t", None), ("x", self.n), ("u", self.m), ("p", self.n_p)]
             self._graph = trace(self._f, arguments, self.n, f"dynamics of system {self.name!r}")
@@ -243,28 +275,36 @@ class System:
             self._steps[key] = self._make_step(key)
         return self._steps[key]
 
+    def right_hand_side(self) -> MachineCode:
+        """The graph (t, x, u, p) → f as machine code on one lane; made once and kept."""
+        if self._right_hand_side is None:
+            self._right_hand_side = machine_code(self.graph, 1, f"the right-hand side of system {self.name!r}")
+        return self._right_hand_side
+
     def _make_step(self, method: Method | None) -> TracedStep | KernelStep:
         if self._kernels is not None:
             return KernelStep(*self._kernels, (self.n, self.m, self.n_p), self.name)
         if self.discrete:
             return TracedStep(as_step(self.graph), self.name)
         if not isinstance(method, Method):
-            raise InputError(f"system {self.name!r} is continuous and steps by a Method such as RK4; got {method!r}. "
-                             "`method(name)` finds one by name.")
+            raise InputError(
+                f"system {self.name!r} is continuous and steps by a Method such as RK4; got {method!r}. "
+                "`method(name)` finds one by name."
+            )
         if not method.explicit:
-            raise InputError(f"system {self.name!r}: {method.name} is a collocation method, whose stages are equations that a "
-                             "solver must satisfy. Roll out with an explicit one: RK4, DOPRI5, DOP853.")
+            raise InputError(
+                f"system {self.name!r}: {method.name} is a collocation method, whose stages are equations that a "
+                "solver must satisfy. Roll out with an explicit one: RK4, DOPRI5, DOP853."
+            )
         return TracedStep(explicit_step(self.graph, method.A, method.b, method.c), self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Addresses mean nothing in another process: the function travels, or where it cannot (a lambda, a nested function),
-        # its graph.
+        # Addresses mean nothing in another process: the function travels, or where it cannot (a lambda, a nested
+        # function), its graph.
         names = tuple(self._names[kind].specification for kind in ("state", "control", "parameter"))
         if self._kernels is not None:
             return _from_kernels, (*self._kernels, names, self.name)
-        try:
-            pickle.dumps(self._f)
-        except (pickle.PicklingError, AttributeError, TypeError):
+        if isinstance(self._f, GraphFunction) or not _travels(self._f):
             return _from_graph, (self.graph.serialize(), names, self.discrete, self.name)
         return System, (self._f, *names, self.discrete, self.name)
 
@@ -282,9 +322,6 @@ class GraphFunction:
     def __call__(self, t: Any, x: Any, u: Any, p: Any) -> Any:
         return np.array(self.graph(t, x, u, p)).ravel()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle_function, (self.graph.serialize(),)
-
 
 def as_step(graph: ca.Function) -> ca.Function:
     """The map (t, x, u, p) → f as a step (t, h, x, u, p) → f that does not look at h."""
@@ -293,12 +330,16 @@ def as_step(graph: ca.Function) -> ca.Function:
     return ca.Function("step", [t, h, x, u, p], [ca.densify(graph(t, x, u, p))])
 
 
-def _unpickle_function(text: str) -> GraphFunction:
-    return GraphFunction(ca.Function.deserialize(text))
+def _travels(f: Callable[..., Any]) -> bool:
+    try:
+        pickle.dumps(f)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def _from_graph(text: str, names: tuple[Any, Any, Any], discrete: bool, name: str) -> System:
-    f = _unpickle_function(text)
+    f = GraphFunction(ca.Function.deserialize(text))
     system = System(f, *names, discrete, name)
     system._graph = f.graph
     return system
@@ -317,5 +358,7 @@ def _check_signature(f: Callable[..., Any], name: str) -> None:
     try:
         signature.bind(None, None, None, None)
     except TypeError:
-        raise InputError(f"system {name!r}: the function takes {signature}; expected four arguments (t, x, u, p). "
-                         "Keep all four even where some are not used.") from None
+        raise InputError(
+            f"system {name!r}: the function takes {signature}; expected four arguments (t, x, u, p). "
+            "Keep all four even where some are not used."
+        ) from None

@@ -13,7 +13,8 @@ from adjoint.control.structure import Programme
 from adjoint.control.transcription import Discretised
 from adjoint.kernels import interior
 from adjoint.kernels.announce import announcing
-from adjoint.kernels.stages import COST, Stages, evaluate_jacobian
+from adjoint.kernels.records import S_LW, S_UW, Stages
+from adjoint.kernels.stages import COST, evaluate_jacobian
 
 __all__ = ["Outcome", "Warm", "run"]
 
@@ -102,18 +103,18 @@ def run(programme: Programme, problem: Discretised, *, tol: float, max_iteration
     stages = programme.stages(**record, row_scale=problem.row_scale)
     Q.w[:] = problem.start / problem.scale
     with announcing("compiling the solver kernels (once; kept on disk)"):
-        clipped = np.clip(Q.w, stages.lw, stages.uw)
+        clipped = np.clip(Q.w, stages.unknown_data[S_LW], stages.unknown_data[S_UW])
         finite = evaluate_jacobian(stages, clipped, Q.J)
         row_scale = problem.row_scale * (_gradient_scale(programme, stages, Q.J) if finite else 1.0)
         stages = programme.stages(**record, row_scale=row_scale)
-        Q.option[:] = (tol, 0.1 if mu is None else mu, max(1e-6, 100 * tol), 1e-2 if warm is None else 1e-6)
+        Q.option[:] = (tol, 0.1 if mu is None else mu, max(1e-6, 100 * tol), 1e-2)
         cost_scale = float(row_scale[stages.kind == COST][0])
         if warm is not None:
             # Unscaled multiplier y of the unscaled cost: scaled one is cost_scale y / row_scale.
             Q.Y[:] = np.where(stages.kind == COST, 1.0, warm.Y * cost_scale / row_scale)
             Q.zl[:], Q.zu[:] = warm.zl * cost_scale * problem.scale, warm.zu * cost_scale * problem.scale
             Q.vl[:], Q.vu[:] = warm.vl * cost_scale / row_scale, warm.vu * cost_scale / row_scale
-        interior.initialise(stages, X, Q, warm is not None)
+        interior.prepare(stages, X, Q, interior.COLD if warm is None else interior.WARM)
         status = interior.iterate(stages, X, Q, 0)
     shown = 0
     interrupted = ""
@@ -128,6 +129,10 @@ def run(programme: Programme, problem: Discretised, *, tol: float, max_iteration
                 interrupted = f"stopped after the time limit of {time_limit:g} s"
                 break
             status = interior.iterate(stages, X, Q, min(CHUNK if watch is None else 1, left + 1))
+            if status == interior.NEEDS_RESTORATION:
+                with announcing("compiling the restoration kernel (once; kept on disk)"):
+                    interior.restore(stages, X, Q)
+                status = int(Q.count[interior.STATUS])
             if watch is not None:
                 reached = min(int(Q.count[interior.ITERATION]) + (status != interior.RUNNING), Q.history.shape[0])
                 for row in Q.history[shown:reached]:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjoint.kernels import interior
-from adjoint.kernels.riccati import Factors
-from adjoint.kernels.stages import COST, DYNAMICS, EQUALITY, INEQUALITY, LOCAL, Stages
+from adjoint.kernels.records import Factors, Iterate, Stages
+from adjoint.kernels.stages import COST, DYNAMICS, EQUALITY, INEQUALITY, LOCAL
 from adjoint.native import Code, compile_functions, lane_width
 
 __all__ = ["Group", "Programme", "build"]
@@ -78,17 +78,25 @@ class Programme:
         nw = max(int(np.diff(layout["ow"]).max()), 1)
         q = int(np.diff(layout["orow"]).max())
         nz = max(int(np.diff(layout["ojcol"]).max()), int(np.diff(layout["ohcol"]).max()), 1)
+        widest = max(nw, q, nz, data.shape[1], constants.size)
         work = max(code.work_size for codes in self.codes for code in codes)
-        code = np.array([[c.address for c in codes] for codes in self.codes], dtype=np.int64)
+
+        def rows(*names: str) -> NDArray[np.int64]:
+            return np.stack([layout[name] for name in names])
+
+        K = layout["m"].size
+        stage = np.zeros((9, K + 1), np.int64)
+        for i, name in enumerate(("n", "m", "e", "r", "ow", "orow", "oj", "oh", "group")):
+            stage[i, :layout[name].size] = layout[name]
         return Stages(
-            lanes=W, **{key: layout[key] for key in (
-                "n", "m", "e", "r", "ow", "orow", "oj", "oh", "group", "first", "jptr", "ojptr", "jcol", "jpos", "ojcol",
-                "hrow", "hcol", "ohcol", "target")},
-            code=code, sw=scale, sr=row_scale, lw=lower / scale, uw=upper / scale, kind=kind,
-            lr=row_lower * row_scale, ur=row_upper * row_scale,
+            lanes=W, stage=stage, groups=rows("first", "ojptr", "ojcol", "ohcol"),
+            code=np.array([[c.address for c in codes] for codes in self.codes], dtype=np.int64),
+            jptr=layout["jptr"], jacobian=rows("jcol", "jpos"), hessian=rows("hrow", "hcol"),
+            row_kind=np.stack([kind, layout["target"]]),
+            unknown_data=np.stack([scale, lower / scale, upper / scale]),
+            row_data=np.stack([row_scale, row_lower * row_scale, row_upper * row_scale]),
             data=np.ascontiguousarray(data), constants=np.ascontiguousarray(constants),
-            work=np.zeros(max(1, work * W)), wbuf=np.zeros(nw * W), dbuf=np.zeros(max(1, data.shape[1]) * W),
-            cbuf=np.zeros(max(1, constants.size) * W), ybuf=np.zeros(q * W), obuf=np.zeros(max(q, nz) * W),
+            work=np.zeros(max(1, work * W)), buffer=np.zeros((5, widest * W)),
             arg=np.zeros(4, np.int64), res=np.zeros(1, np.int64))
 
     def factors(self) -> Factors:
@@ -99,22 +107,21 @@ class Programme:
         def offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
             return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
-        o = {"olu": offsets(e * e), "opiv": offsets(e), "oz": offsets(e * (n + m)), "oa": offsets(n_next * (n + m)),
-             "ochol": offsets(m * m), "ogain": offsets(m * n), "op": offsets(np.append(n * n, 0))}
-        return Factors(lu=np.zeros(o["olu"][-1]), piv=np.zeros(o["opiv"][-1], np.int64), z=np.zeros(o["oz"][-1]),
-                       a=np.zeros(o["oa"][-1]), chol=np.zeros(o["ochol"][-1]), gain=np.zeros(o["ogain"][-1]),
-                       p=np.zeros(o["op"][-1]), **o)
+        sizes = (e * e, e, e * (n + m), n_next * (n + m), m * m, m * n, n * n)
+        offset = np.stack([offsets(size) for size in sizes])
+        lu, piv, z, a, chol, gain, p = (int(end) for end in offset[:, -1])
+        widest = max(1, int((n + m).max()), int(n_next.max()))
+        return Factors(lu=np.zeros(lu), piv=np.zeros(piv, np.int64), z=np.zeros(z), a=np.zeros(a), chol=np.zeros(chol),
+                       gain=np.zeros(gain), p=np.zeros(p), offset=offset, m=np.zeros(widest ** 2), pa=np.zeros(widest ** 2),
+                       row=np.zeros(widest))
 
-    def iterate(self, max_iterations: int) -> interior.Iterate:
+    def iterate(self, max_iterations: int) -> Iterate:
         """Storage for the iterates."""
-        nw, q = self.n_unknowns, self.n_rows
-        w_fields = {"w", "zl", "zu", "grad", "dw", "wt", "sigma", "rw", "t1", "t2", "t3", "cw"}
-        other = {"J": np.zeros(int(self.layout["oj"][-1])), "H": np.zeros(int(self.layout["oh"][-1])),
-                 "filter": np.zeros((1000, 2)), "number": np.zeros(interior.N_NUMBERS),
-                 "count": np.zeros(interior.N_COUNTS, np.int64), "option": np.zeros(4),
-                 "history": np.zeros((max_iterations + 1, interior.N_HISTORY))}
-        return interior.Iterate(**{field: other[field] if field in other else np.zeros(nw if field in w_fields else q)
-                                   for field in interior.Iterate._fields})
+        return Iterate(
+            unknown=np.zeros((12, self.n_unknowns)), row=np.zeros((17, self.n_rows)),
+            J=np.zeros(int(self.layout["oj"][-1])), H=np.zeros(int(self.layout["oh"][-1])), filter=np.zeros((1000, 2)),
+            number=np.zeros(interior.N_NUMBERS), count=np.zeros(interior.N_COUNTS, np.int64), option=np.zeros(4),
+            history=np.zeros((max_iterations + 1, interior.N_HISTORY)))
 
 
 def build(groups: list[Group]) -> Programme:

@@ -1,7 +1,8 @@
-"""Compiled once, said once: kernels with one fixed signature that compile at their first call, and the line that says so.
+"""Compiled once, said once: kernels with one fixed signature that compile at their first call, and the line that says
+so.
 
-Numba keeps compiled kernels on disk, so the wait happens once per installation; a silent wait of several seconds looks like a
-hang. Set ADJOINT_QUIET=1 to print nothing.
+Numba keeps compiled kernels on disk, so the wait happens once per installation; a silent wait of several seconds looks
+like a hang. Set ADJOINT_QUIET=1 to print nothing.
 """
 
 from __future__ import annotations

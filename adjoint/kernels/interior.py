@@ -18,11 +18,56 @@ the factorisation finds the wrong curvature. Constants and rules follow Waechter
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numba import njit
 
+from adjoint.kernels.jit import jit
+from adjoint.kernels.records import (
+    Q_C,
+    Q_CT,
+    Q_CW,
+    Q_CY,
+    Q_D,
+    Q_DS,
+    Q_DW,
+    Q_DY,
+    Q_GRAD,
+    Q_JD,
+    Q_R,
+    Q_R1,
+    Q_RR,
+    Q_RT,
+    Q_RW,
+    Q_S,
+    Q_SIGMA,
+    Q_ST,
+    Q_T1,
+    Q_T2,
+    Q_T3,
+    Q_VL,
+    Q_VU,
+    Q_W,
+    Q_WT,
+    Q_Y,
+    Q_YP,
+    Q_ZL,
+    Q_ZU,
+    S_E,
+    S_GROUP,
+    S_JCOL,
+    S_KIND,
+    S_LR,
+    S_LW,
+    S_N,
+    S_OJ,
+    S_OJCOL,
+    S_OJPTR,
+    S_OROW,
+    S_OW,
+    S_R,
+    S_TARGET,
+    S_UR,
+    S_UW,
+)
 from adjoint.kernels.riccati import factorize, hessian_product, solve
 from adjoint.kernels.stages import (
     COST,
@@ -36,12 +81,16 @@ from adjoint.kernels.stages import (
 )
 
 __all__ = [
-    "ACCEPTABLE", "BAD_CURVATURE", "BAD_START", "DIVERGING", "INFEASIBLE", "OPTIMAL", "RESTORATION_FAILED", "RUNNING",
-    "STALLED", "Iterate", "initialise", "iterate",
+    "ACCEPTABLE", "COLD", "NEEDS_RESTORATION", "WARM", "BAD_CURVATURE", "BAD_START", "DIVERGING", "INFEASIBLE", "OPTIMAL", "RESTORATION_FAILED", "RUNNING",
+    "STALLED", "iterate", "prepare", "restore",
 ]
 
 # Status codes.
 RUNNING, OPTIMAL, ACCEPTABLE, INFEASIBLE, DIVERGING, RESTORATION_FAILED, BAD_START, BAD_CURVATURE, STALLED = range(9)
+# Not an end: `iterate` found no acceptable step; call `restore` and go on.
+NEEDS_RESTORATION = 9
+# Kinds of start.
+COLD, WARM, RESTORE = range(3)
 
 # Slots of Iterate.number.
 MU, THETA_MAX, THETA_MIN, DELTA_LAST, OBJECTIVE, THETA, DUAL, COMPLEMENTARITY, ERROR, ALPHA, ALPHA_DUAL, DELTA = range(12)
@@ -62,60 +111,32 @@ DELTA_C = 1e-8
 DELTA_W0, DELTA_W_MIN, DELTA_W_MAX = 1e-4, 1e-20, 1e40
 
 
-class Iterate(NamedTuple):
-    """All that changes during a solve; arrays over the unknowns (w) or over the rows (row layout)."""
-
-    w: np.ndarray
-    zl: np.ndarray
-    zu: np.ndarray
-    s: np.ndarray             # slacks, in the places of the inequality rows
-    vl: np.ndarray
-    vu: np.ndarray
-    Y: np.ndarray             # multipliers of the rows, 1 in the cost rows
-    R: np.ndarray
-    C: np.ndarray             # constraint residuals (row layout)
-    J: np.ndarray
-    H: np.ndarray
-    grad: np.ndarray          # J'Y - lambda
-    dw: np.ndarray
-    ds: np.ndarray
-    dY: np.ndarray
-    wt: np.ndarray            # trial point
-    st: np.ndarray
-    Rt: np.ndarray
-    Ct: np.ndarray
-    sigma: np.ndarray
-    D: np.ndarray
-    rw: np.ndarray            # right-hand sides and workspaces
-    rR: np.ndarray
-    yp: np.ndarray
-    jd: np.ndarray
-    t1: np.ndarray
-    t2: np.ndarray
-    t3: np.ndarray
-    cw: np.ndarray            # corrections in refinement
-    cY: np.ndarray
-    r1: np.ndarray
-    filter: np.ndarray        # (capacity, 2) theta, phi
-    number: np.ndarray
-    count: np.ndarray
-    option: np.ndarray
-    history: np.ndarray
+@jit
+def _fill(a, value):
+    for i in range(a.shape[0]):
+        a[i] = value
 
 
-@njit(cache=True, nogil=True)
+@jit
+def _copy(source, target):
+    for i in range(source.shape[0]):
+        target[i] = source[i]
+
+
+@jit
 def residuals(S, R, w, s, C):
     """C <- constraint residuals in the row layout (zero in the cost rows). Returns the 1-norm and the largest."""
+    target, lr = S.row_kind[S_TARGET], S.row_data[S_LR]
     total = 0.0
     worst = 0.0
     for i in range(R.shape[0]):
-        kind = S.kind[i]
+        kind = S.row_kind[S_KIND, i]
         if kind == COST:
             c = 0.0
-        elif S.target[i] >= 0:
-            c = R[i] - w[S.target[i]]
+        elif target[i] >= 0:
+            c = R[i] - w[target[i]]
         elif kind == EQUALITY:
-            c = R[i] - S.lr[i]
+            c = R[i] - lr[i]
         elif kind == INEQUALITY:
             c = R[i] - s[i]
         else:
@@ -127,41 +148,45 @@ def residuals(S, R, w, s, C):
     return total, worst
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _objective(S, R):
+    orow = S.stage[S_OROW]
     f = 0.0
-    for k in range(S.m.shape[0]):
-        f += R[S.orow[k + 1] - 1]
+    for k in range(S.data.shape[0]):
+        f += R[orow[k + 1] - 1]
     return f
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _free(S, i):
-    return S.lw[i] < S.uw[i]
+    lw, uw = S.unknown_data[S_LW], S.unknown_data[S_UW]
+    return lw[i] < uw[i]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _barrier(S, R, w, s, mu):
     """phi = sum l - mu sum log(distances)."""
+    lw, uw, kind, lr = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_kind[S_KIND], S.row_data[S_LR]
+    ur = S.row_data[S_UR]
     b = 0.0
     for i in range(w.shape[0]):
-        lo = S.lw[i]
-        up = S.uw[i]
+        lo = lw[i]
+        up = uw[i]
         if lo < up:
             if lo > -np.inf:
                 b -= np.log(w[i] - lo)
             if up < np.inf:
                 b -= np.log(up - w[i])
     for i in range(R.shape[0]):
-        if S.kind[i] == INEQUALITY:
-            if S.lr[i] > -np.inf:
-                b -= np.log(s[i] - S.lr[i])
-            if S.ur[i] < np.inf:
-                b -= np.log(S.ur[i] - s[i])
+        if kind[i] == INEQUALITY:
+            if lr[i] > -np.inf:
+                b -= np.log(s[i] - lr[i])
+            if ur[i] < np.inf:
+                b -= np.log(ur[i] - s[i])
     return _objective(S, R) + mu * b
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _inside(x, lo, up, push):
     """The point nearest x that keeps a margin to its bounds (section 3.6)."""
     if lo > -np.inf and up < np.inf:
@@ -175,298 +200,326 @@ def _inside(x, lo, up, push):
     return x
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _weights(S, Q):
     """sigma and D of the primal-dual system."""
-    w = Q.w
+    lw, uw, lr, ur = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_data[S_LR], S.row_data[S_UR]
+    sigma, R, D, zl = Q.unknown[Q_SIGMA], Q.row[Q_R], Q.row[Q_D], Q.unknown[Q_ZL]
+    zu, vl, vu, s = Q.unknown[Q_ZU], Q.row[Q_VL], Q.row[Q_VU], Q.row[Q_S]
+    w = Q.unknown[Q_W]
     for i in range(w.shape[0]):
         v = 0.0
-        if S.lw[i] < S.uw[i]:
-            if S.lw[i] > -np.inf:
-                v += Q.zl[i] / (w[i] - S.lw[i])
-            if S.uw[i] < np.inf:
-                v += Q.zu[i] / (S.uw[i] - w[i])
-        Q.sigma[i] = v
-    for i in range(Q.R.shape[0]):
-        kind = S.kind[i]
+        if lw[i] < uw[i]:
+            if lw[i] > -np.inf:
+                v += zl[i] / (w[i] - lw[i])
+            if uw[i] < np.inf:
+                v += zu[i] / (uw[i] - w[i])
+        sigma[i] = v
+    for i in range(R.shape[0]):
+        kind = S.row_kind[S_KIND, i]
         if kind == EQUALITY:
-            Q.D[i] = 1.0 / DELTA_C
+            D[i] = 1.0 / DELTA_C
         elif kind == INEQUALITY:
             v = 0.0
-            if S.lr[i] > -np.inf:
-                v += Q.vl[i] / (Q.s[i] - S.lr[i])
-            if S.ur[i] < np.inf:
-                v += Q.vu[i] / (S.ur[i] - Q.s[i])
-            Q.D[i] = v
+            if lr[i] > -np.inf:
+                v += vl[i] / (s[i] - lr[i])
+            if ur[i] < np.inf:
+                v += vu[i] / (ur[i] - s[i])
+            D[i] = v
         else:
-            Q.D[i] = 0.0
+            D[i] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _optimality(S, Q, mu):
     """E_mu (5): the largest scaled violation of the barrier problem's conditions; sets DUAL, COMPLEMENTARITY."""
+    lw, uw, lr, ur = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_data[S_LR], S.row_data[S_UR]
+    number, grad, w, zl = Q.number, Q.unknown[Q_GRAD], Q.unknown[Q_W], Q.unknown[Q_ZL]
+    zu, R, Y, vl = Q.unknown[Q_ZU], Q.row[Q_R], Q.row[Q_Y], Q.row[Q_VL]
+    vu, s = Q.row[Q_VU], Q.row[Q_S]
     dual = 0.0
     compl = 0.0
     sum_y = 0.0
     sum_z = 0.0
     n_y = 0
     n_z = 0
-    for i in range(Q.w.shape[0]):
-        if S.lw[i] == S.uw[i]:
+    for i in range(w.shape[0]):
+        if lw[i] == uw[i]:
             continue
-        d = Q.grad[i]
-        if S.lw[i] > -np.inf:
-            d -= Q.zl[i]
-            compl = max(compl, abs(Q.zl[i] * (Q.w[i] - S.lw[i]) - mu))
-            sum_z += Q.zl[i]
+        d = grad[i]
+        if lw[i] > -np.inf:
+            d -= zl[i]
+            compl = max(compl, abs(zl[i] * (w[i] - lw[i]) - mu))
+            sum_z += zl[i]
             n_z += 1
-        if S.uw[i] < np.inf:
-            d += Q.zu[i]
-            compl = max(compl, abs(Q.zu[i] * (S.uw[i] - Q.w[i]) - mu))
-            sum_z += Q.zu[i]
+        if uw[i] < np.inf:
+            d += zu[i]
+            compl = max(compl, abs(zu[i] * (uw[i] - w[i]) - mu))
+            sum_z += zu[i]
             n_z += 1
         dual = max(dual, abs(d))
-    for i in range(Q.R.shape[0]):
-        kind = S.kind[i]
+    for i in range(R.shape[0]):
+        kind = S.row_kind[S_KIND, i]
         if kind == COST:
             continue
-        sum_y += abs(Q.Y[i])
+        sum_y += abs(Y[i])
         n_y += 1
         if kind == INEQUALITY:
-            d = -Q.Y[i]
-            if S.lr[i] > -np.inf:
-                d -= Q.vl[i]
-                compl = max(compl, abs(Q.vl[i] * (Q.s[i] - S.lr[i]) - mu))
-                sum_z += Q.vl[i]
+            d = -Y[i]
+            if lr[i] > -np.inf:
+                d -= vl[i]
+                compl = max(compl, abs(vl[i] * (s[i] - lr[i]) - mu))
+                sum_z += vl[i]
                 n_z += 1
-            if S.ur[i] < np.inf:
-                d += Q.vu[i]
-                compl = max(compl, abs(Q.vu[i] * (S.ur[i] - Q.s[i]) - mu))
-                sum_z += Q.vu[i]
+            if ur[i] < np.inf:
+                d += vu[i]
+                compl = max(compl, abs(vu[i] * (ur[i] - s[i]) - mu))
+                sum_z += vu[i]
                 n_z += 1
             dual = max(dual, abs(d))
     s_d = max(100.0, (sum_y + sum_z) / max(1, n_y + n_z)) / 100.0
     s_c = max(100.0, sum_z / max(1, n_z)) / 100.0
-    Q.number[DUAL] = dual
-    Q.number[COMPLEMENTARITY] = compl
-    return max(dual / s_d, Q.number[VIOLATION], compl / s_c)
+    number[DUAL] = dual
+    number[COMPLEMENTARITY] = compl
+    return max(dual / s_d, number[VIOLATION], compl / s_c)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _direction(S, X, Q, mu, delta_w, C):
     """Newton step dw, ds, dY for residuals C, with iterative refinement of the undamped equality rows."""
-    R = Q.R
+    lw, uw, lr, ur = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_data[S_LR], S.row_data[S_UR]
+    J, yp, rw, H = Q.J, Q.row[Q_YP], Q.unknown[Q_RW], Q.H
+    sigma, D, rR, dw = Q.unknown[Q_SIGMA], Q.row[Q_D], Q.row[Q_RR], Q.unknown[Q_DW]
+    dY, t1, t2, jd = Q.row[Q_DY], Q.unknown[Q_T1], Q.unknown[Q_T2], Q.row[Q_JD]
+    Y, t3, r1, cw = Q.row[Q_Y], Q.unknown[Q_T3], Q.row[Q_R1], Q.unknown[Q_CW]
+    cY, w, ds, s = Q.row[Q_CY], Q.unknown[Q_W], Q.row[Q_DS], Q.row[Q_S]
+    R = Q.row[Q_R]
     # base right-hand side: dL/dw with primal barrier terms; path rows folded in through yp
     for i in range(R.shape[0]):
-        kind = S.kind[i]
+        kind = S.row_kind[S_KIND, i]
         if kind == INEQUALITY:
-            rs = -Q.Y[i]
-            if S.lr[i] > -np.inf:
-                rs -= mu / (Q.s[i] - S.lr[i])
-            if S.ur[i] < np.inf:
-                rs += mu / (S.ur[i] - Q.s[i])
-            Q.rR[i] = rs
-            Q.yp[i] = Q.Y[i] + Q.D[i] * C[i] + rs
+            rs = -Y[i]
+            if lr[i] > -np.inf:
+                rs -= mu / (s[i] - lr[i])
+            if ur[i] < np.inf:
+                rs += mu / (ur[i] - s[i])
+            rR[i] = rs
+            yp[i] = Y[i] + D[i] * C[i] + rs
         elif kind == EQUALITY:
-            Q.rR[i] = 0.0
-            Q.yp[i] = Q.Y[i] + C[i] / DELTA_C
+            rR[i] = 0.0
+            yp[i] = Y[i] + C[i] / DELTA_C
         else:
-            Q.rR[i] = C[i]
-            Q.yp[i] = Q.Y[i]
-    jacobian_transposed_product(S, Q.J, Q.yp, Q.rw)
-    for i in range(Q.w.shape[0]):
-        if S.lw[i] < S.uw[i]:
-            if S.lw[i] > -np.inf:
-                Q.rw[i] -= mu / (Q.w[i] - S.lw[i])
-            if S.uw[i] < np.inf:
-                Q.rw[i] += mu / (S.uw[i] - Q.w[i])
-    solve(S, Q.J, Q.H, Q.sigma, Q.D, delta_w, X, Q.rw, Q.rR, Q.dw, Q.dY, Q.t1, Q.t2)
-    jacobian_product(S, Q.J, Q.dw, Q.jd)
+            rR[i] = C[i]
+            yp[i] = Y[i]
+    jacobian_transposed_product(S, J, yp, rw)
+    for i in range(w.shape[0]):
+        if lw[i] < uw[i]:
+            if lw[i] > -np.inf:
+                rw[i] -= mu / (w[i] - lw[i])
+            if uw[i] < np.inf:
+                rw[i] += mu / (uw[i] - w[i])
+    solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2)
+    jacobian_product(S, J, dw, jd)
     for i in range(R.shape[0]):
-        kind = S.kind[i]
+        kind = S.row_kind[S_KIND, i]
         if kind == INEQUALITY:
-            Q.ds[i] = Q.jd[i] + C[i]
-            Q.dY[i] = Q.D[i] * Q.ds[i] + Q.rR[i]
+            ds[i] = jd[i] + C[i]
+            dY[i] = D[i] * ds[i] + rR[i]
         elif kind == EQUALITY:
-            Q.dY[i] = (Q.jd[i] + C[i]) / DELTA_C
+            dY[i] = (jd[i] + C[i]) / DELTA_C
         elif kind == COST:
-            Q.dY[i] = 0.0
+            dY[i] = 0.0
     # right-hand side without the folded path terms, for true residuals (kept in t3)
-    jacobian_transposed_product(S, Q.J, Q.Y, Q.t3)
-    for i in range(Q.w.shape[0]):
-        if S.lw[i] < S.uw[i]:
-            if S.lw[i] > -np.inf:
-                Q.t3[i] -= mu / (Q.w[i] - S.lw[i])
-            if S.uw[i] < np.inf:
-                Q.t3[i] += mu / (S.uw[i] - Q.w[i])
+    jacobian_transposed_product(S, J, Y, t3)
+    for i in range(w.shape[0]):
+        if lw[i] < uw[i]:
+            if lw[i] > -np.inf:
+                t3[i] -= mu / (w[i] - lw[i])
+            if uw[i] < np.inf:
+                t3[i] += mu / (uw[i] - w[i])
     last = np.inf
     for _ in range(4):
         # residual of stationarity: (H + sigma + delta_w) dw + J' dY - dlam + base; D is zeroed in the product
-        Q.r1[:] = 0.0
-        hessian_product(S, Q.J, Q.H, Q.sigma, Q.r1, delta_w, Q.dw, Q.rw)
-        jacobian_transposed_product(S, Q.J, Q.dY, Q.t1)
+        _fill(r1, 0.0)
+        hessian_product(S, J, H, sigma, r1, delta_w, dw, rw)
+        jacobian_transposed_product(S, J, dY, t1)
         size = 0.0
-        for i in range(Q.w.shape[0]):
-            if S.lw[i] == S.uw[i]:
-                Q.rw[i] = 0.0
+        for i in range(w.shape[0]):
+            if lw[i] == uw[i]:
+                rw[i] = 0.0
             else:
-                Q.rw[i] += Q.t1[i] + Q.t3[i]
-                size = max(size, abs(Q.rw[i]))
+                rw[i] += t1[i] + t3[i]
+                size = max(size, abs(rw[i]))
         scale = 0.0
         for i in range(R.shape[0]):
-            kind = S.kind[i]
+            kind = S.row_kind[S_KIND, i]
             if kind == COST or kind == INEQUALITY:
-                Q.r1[i] = 0.0
+                r1[i] = 0.0
             else:
-                Q.r1[i] = Q.jd[i] + C[i]
-                size = max(size, abs(Q.r1[i]))
-                scale = max(scale, abs(Q.dY[i]))
+                r1[i] = jd[i] + C[i]
+                size = max(size, abs(r1[i]))
+                scale = max(scale, abs(dY[i]))
         if not size < last:
             # the correction did not help: take it back
             if last < np.inf:
-                for i in range(Q.w.shape[0]):
-                    Q.dw[i] -= Q.cw[i]
+                for i in range(w.shape[0]):
+                    dw[i] -= cw[i]
                 for i in range(R.shape[0]):
-                    Q.dY[i] -= Q.cY[i]
-                    if S.kind[i] == INEQUALITY:
-                        Q.ds[i] -= Q.yp[i]
+                    dY[i] -= cY[i]
+                    if S.row_kind[S_KIND, i] == INEQUALITY:
+                        ds[i] -= yp[i]
             break
         last = size
-        if size <= 1e-12 * (1.0 + scale):
+        if size <= 1e-10 * (1.0 + scale):
             break
         for i in range(R.shape[0]):
-            Q.yp[i] = Q.r1[i] / DELTA_C if S.kind[i] == EQUALITY else 0.0
-        _add_path_transposed(S, Q.J, Q.yp, Q.rw)
+            yp[i] = r1[i] / DELTA_C if S.row_kind[S_KIND, i] == EQUALITY else 0.0
+        _add_path_transposed(S, J, yp, rw)
         for i in range(R.shape[0]):
-            if S.kind[i] == EQUALITY or S.kind[i] == INEQUALITY:
-                Q.yp[i] = Q.r1[i]
-                Q.r1[i] = 0.0
-        solve(S, Q.J, Q.H, Q.sigma, Q.D, delta_w, X, Q.rw, Q.r1, Q.cw, Q.cY, Q.t1, Q.t2)
-        jacobian_product(S, Q.J, Q.cw, Q.jd)
+            if S.row_kind[S_KIND, i] == EQUALITY or S.row_kind[S_KIND, i] == INEQUALITY:
+                yp[i] = r1[i]
+                r1[i] = 0.0
+        solve(S, J, H, sigma, D, delta_w, X, rw, r1, cw, cY, t1, t2)
+        jacobian_product(S, J, cw, jd)
         for i in range(R.shape[0]):
-            kind = S.kind[i]
+            kind = S.row_kind[S_KIND, i]
             if kind == INEQUALITY:
-                Q.yp[i] = Q.jd[i]
-                Q.ds[i] += Q.jd[i]
-                Q.cY[i] = Q.D[i] * Q.jd[i]
+                yp[i] = jd[i]
+                ds[i] += jd[i]
+                cY[i] = D[i] * jd[i]
             elif kind == EQUALITY:
-                Q.cY[i] = (Q.jd[i] + Q.yp[i]) / DELTA_C
+                cY[i] = (jd[i] + yp[i]) / DELTA_C
             elif kind == COST:
-                Q.cY[i] = 0.0
-            Q.dY[i] += Q.cY[i]
-        for i in range(Q.w.shape[0]):
-            Q.dw[i] += Q.cw[i]
-        jacobian_product(S, Q.J, Q.dw, Q.jd)
+                cY[i] = 0.0
+            dY[i] += cY[i]
+        for i in range(w.shape[0]):
+            dw[i] += cw[i]
+        jacobian_product(S, J, dw, jd)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _add_path_transposed(S, J, y, out):
     """out += h_w' y for the path rows."""
-    for k in range(S.m.shape[0]):
-        g = S.group[k]
-        i0 = S.n[k + 1] + S.e[k]
-        p = S.ojptr[g]
-        oc = S.ojcol[g]
-        for i in range(i0, i0 + S.r[k]):
-            v = y[S.orow[k] + i]
+    group, ojptr, ojcol = S.stage[S_GROUP], S.groups[S_OJPTR], S.groups[S_OJCOL]
+    n, e, r, orow = S.stage[S_N], S.stage[S_E], S.stage[S_R], S.stage[S_OROW]
+    jptr, ow, jcol, oj = S.jptr, S.stage[S_OW], S.jacobian[S_JCOL], S.stage[S_OJ]
+    for k in range(S.data.shape[0]):
+        g = group[k]
+        i0 = n[k + 1] + e[k]
+        p = ojptr[g]
+        oc = ojcol[g]
+        for i in range(i0, i0 + r[k]):
+            v = y[orow[k] + i]
             if v != 0.0:
-                for j in range(S.jptr[p + i], S.jptr[p + i + 1]):
-                    out[S.ow[k] + S.jcol[oc + j]] += J[S.oj[k] + j] * v
+                for j in range(jptr[p + i], jptr[p + i + 1]):
+                    out[ow[k] + jcol[oc + j]] += J[oj[k] + j] * v
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _step_to_boundary(S, Q, tau, mu):
     """Largest primal and dual step lengths that keep the fraction tau of every distance (15)."""
+    lw, uw, kind, lr = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_kind[S_KIND], S.row_data[S_LR]
+    ur = S.row_data[S_UR]
+    dw, w, R, ds = Q.unknown[Q_DW], Q.unknown[Q_W], Q.row[Q_R], Q.row[Q_DS]
+    zl, zu, s, vl = Q.unknown[Q_ZL], Q.unknown[Q_ZU], Q.row[Q_S], Q.row[Q_VL]
+    vu = Q.row[Q_VU]
     primal = 1.0
     dual = 1.0
-    for i in range(Q.w.shape[0]):
-        lo = S.lw[i]
-        up = S.uw[i]
+    for i in range(w.shape[0]):
+        lo = lw[i]
+        up = uw[i]
         if lo == up:
             continue
-        d = Q.dw[i]
+        d = dw[i]
         if lo > -np.inf:
-            gap = Q.w[i] - lo
+            gap = w[i] - lo
             if d < 0.0:
                 primal = min(primal, -tau * gap / d)
-            dz = (mu - Q.zl[i] * d) / gap - Q.zl[i]
+            dz = (mu - zl[i] * d) / gap - zl[i]
             if dz < 0.0:
-                dual = min(dual, -tau * Q.zl[i] / dz)
+                dual = min(dual, -tau * zl[i] / dz)
         if up < np.inf:
-            gap = up - Q.w[i]
+            gap = up - w[i]
             if d > 0.0:
                 primal = min(primal, tau * gap / d)
-            dz = (mu + Q.zu[i] * d) / gap - Q.zu[i]
+            dz = (mu + zu[i] * d) / gap - zu[i]
             if dz < 0.0:
-                dual = min(dual, -tau * Q.zu[i] / dz)
-    for i in range(Q.R.shape[0]):
-        if S.kind[i] == INEQUALITY:
-            d = Q.ds[i]
-            if S.lr[i] > -np.inf:
-                gap = Q.s[i] - S.lr[i]
+                dual = min(dual, -tau * zu[i] / dz)
+    for i in range(R.shape[0]):
+        if kind[i] == INEQUALITY:
+            d = ds[i]
+            if lr[i] > -np.inf:
+                gap = s[i] - lr[i]
                 if d < 0.0:
                     primal = min(primal, -tau * gap / d)
-                dz = (mu - Q.vl[i] * d) / gap - Q.vl[i]
+                dz = (mu - vl[i] * d) / gap - vl[i]
                 if dz < 0.0:
-                    dual = min(dual, -tau * Q.vl[i] / dz)
-            if S.ur[i] < np.inf:
-                gap = S.ur[i] - Q.s[i]
+                    dual = min(dual, -tau * vl[i] / dz)
+            if ur[i] < np.inf:
+                gap = ur[i] - s[i]
                 if d > 0.0:
                     primal = min(primal, tau * gap / d)
-                dz = (mu + Q.vu[i] * d) / gap - Q.vu[i]
+                dz = (mu + vu[i] * d) / gap - vu[i]
                 if dz < 0.0:
-                    dual = min(dual, -tau * Q.vu[i] / dz)
+                    dual = min(dual, -tau * vu[i] / dz)
     return primal, dual
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _kept(z, gap, mu):
     """Bound multiplier reset (16): never far from mu / gap."""
     return max(min(z, KAPPA_SIGMA * mu / gap), mu / (KAPPA_SIGMA * gap))
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _dual_step(S, Q, alpha, mu, w_old, s_old):
     """zl, zu, vl, vu by their own step length, from the distances before the step; then (16) with the new ones."""
-    for i in range(Q.w.shape[0]):
-        lo = S.lw[i]
-        up = S.uw[i]
+    lw, uw, kind, lr = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_kind[S_KIND], S.row_data[S_LR]
+    ur = S.row_data[S_UR]
+    w, zl, zu, R = Q.unknown[Q_W], Q.unknown[Q_ZL], Q.unknown[Q_ZU], Q.row[Q_R]
+    vl, vu, s, dw = Q.row[Q_VL], Q.row[Q_VU], Q.row[Q_S], Q.unknown[Q_DW]
+    ds = Q.row[Q_DS]
+    for i in range(w.shape[0]):
+        lo = lw[i]
+        up = uw[i]
         if lo == up:
             continue
         if lo > -np.inf:
             gap = w_old[i] - lo
-            z = Q.zl[i] + alpha * ((mu - Q.zl[i] * Q.dw[i]) / gap - Q.zl[i])
-            Q.zl[i] = _kept(z, Q.w[i] - lo, mu)
+            z = zl[i] + alpha * ((mu - zl[i] * dw[i]) / gap - zl[i])
+            zl[i] = _kept(z, w[i] - lo, mu)
         if up < np.inf:
             gap = up - w_old[i]
-            z = Q.zu[i] + alpha * ((mu + Q.zu[i] * Q.dw[i]) / gap - Q.zu[i])
-            Q.zu[i] = _kept(z, up - Q.w[i], mu)
-    for i in range(Q.R.shape[0]):
-        if S.kind[i] == INEQUALITY:
-            if S.lr[i] > -np.inf:
-                gap = s_old[i] - S.lr[i]
-                z = Q.vl[i] + alpha * ((mu - Q.vl[i] * Q.ds[i]) / gap - Q.vl[i])
-                Q.vl[i] = _kept(z, Q.s[i] - S.lr[i], mu)
-            if S.ur[i] < np.inf:
-                gap = S.ur[i] - s_old[i]
-                z = Q.vu[i] + alpha * ((mu + Q.vu[i] * Q.ds[i]) / gap - Q.vu[i])
-                Q.vu[i] = _kept(z, S.ur[i] - Q.s[i], mu)
+            z = zu[i] + alpha * ((mu + zu[i] * dw[i]) / gap - zu[i])
+            zu[i] = _kept(z, up - w[i], mu)
+    for i in range(R.shape[0]):
+        if kind[i] == INEQUALITY:
+            if lr[i] > -np.inf:
+                gap = s_old[i] - lr[i]
+                z = vl[i] + alpha * ((mu - vl[i] * ds[i]) / gap - vl[i])
+                vl[i] = _kept(z, s[i] - lr[i], mu)
+            if ur[i] < np.inf:
+                gap = ur[i] - s_old[i]
+                z = vu[i] + alpha * ((mu + vu[i] * ds[i]) / gap - vu[i])
+                vu[i] = _kept(z, ur[i] - s[i], mu)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _in_filter(Q, theta, phi):
     """True when (theta, phi) is dominated by an entry, or theta is too large altogether."""
-    if not (theta <= Q.number[THETA_MAX] and phi < np.inf):
+    count, number = Q.count, Q.number
+    if not (theta <= number[THETA_MAX] and phi < np.inf):
         return True
-    for i in range(Q.count[N_FILTER]):
+    for i in range(count[N_FILTER]):
         if theta >= Q.filter[i, 0] and phi >= Q.filter[i, 1]:
             return True
     return False
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _augment_filter(Q, theta, phi):
-    n = Q.count[N_FILTER]
+    count = Q.count
+    n = count[N_FILTER]
     t = (1.0 - GAMMA_THETA) * theta
     f = phi - GAMMA_PHI * theta
     kept = 0
@@ -479,21 +532,22 @@ def _augment_filter(Q, theta, phi):
         kept -= 1
     Q.filter[kept, 0] = t
     Q.filter[kept, 1] = f
-    Q.count[N_FILTER] = kept + 1
+    count[N_FILTER] = kept + 1
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _factor_with_inertia(S, X, Q):
     """Factor; add delta_w until the curvature is right (algorithm IC). Returns delta_w, or -1."""
-    Q.count[N_FACTOR] += 1
-    if factorize(S, Q.J, Q.H, Q.sigma, Q.D, 0.0, X) < 0:
+    count, number, J, H, sigma, D = Q.count, Q.number, Q.J, Q.H, Q.unknown[Q_SIGMA], Q.row[Q_D]
+    count[N_FACTOR] += 1
+    if factorize(S, J, H, sigma, D, 0.0, X) < 0:
         return 0.0
-    last = Q.number[DELTA_LAST]
+    last = number[DELTA_LAST]
     delta = DELTA_W0 if last == 0.0 else max(DELTA_W_MIN, last / 3.0)
     for _ in range(60):
-        Q.count[N_FACTOR] += 1
-        if factorize(S, Q.J, Q.H, Q.sigma, Q.D, delta, X) < 0:
-            Q.number[DELTA_LAST] = delta
+        count[N_FACTOR] += 1
+        if factorize(S, J, H, sigma, D, delta, X) < 0:
+            number[DELTA_LAST] = delta
             return delta
         delta *= 100.0 if last == 0.0 else 8.0
         if delta > DELTA_W_MAX:
@@ -501,163 +555,116 @@ def _factor_with_inertia(S, X, Q):
     return -1.0
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _least_squares_multipliers(S, X, Q):
     """Y <- argmin |dL/dw| over the multipliers (36), by the same factorisation with Hessian = identity."""
-    Q.H[:] = 0.0
-    Q.sigma[:] = 1.0
-    for i in range(Q.R.shape[0]):
-        kind = S.kind[i]
-        Q.D[i] = 1.0 / DELTA_C if kind == EQUALITY else (1.0 if kind == INEQUALITY else 0.0)
-        Q.yp[i] = 1.0 if kind == COST else 0.0
-        Q.rR[i] = 0.0
+    lw, uw, lr, ur = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_data[S_LR], S.row_data[S_UR]
+    H, sigma, J, yp = Q.H, Q.unknown[Q_SIGMA], Q.J, Q.row[Q_YP]
+    rw, D, rR, dw = Q.unknown[Q_RW], Q.row[Q_D], Q.row[Q_RR], Q.unknown[Q_DW]
+    dY, t1, t2, jd = Q.row[Q_DY], Q.unknown[Q_T1], Q.unknown[Q_T2], Q.row[Q_JD]
+    R, w, Y, vl = Q.row[Q_R], Q.unknown[Q_W], Q.row[Q_Y], Q.row[Q_VL]
+    vu, zl, zu = Q.row[Q_VU], Q.unknown[Q_ZL], Q.unknown[Q_ZU]
+    _fill(H, 0.0)
+    _fill(sigma, 1.0)
+    for i in range(R.shape[0]):
+        kind = S.row_kind[S_KIND, i]
+        D[i] = 1.0 / DELTA_C if kind == EQUALITY else (1.0 if kind == INEQUALITY else 0.0)
+        yp[i] = 1.0 if kind == COST else 0.0
+        rR[i] = 0.0
         if kind == INEQUALITY:
             # slack: dy_h = ds - vl + vu, ds = h_w dw
             v = 0.0
-            if S.lr[i] > -np.inf:
-                v -= Q.vl[i]
-            if S.ur[i] < np.inf:
-                v += Q.vu[i]
-            Q.yp[i] = v
-    jacobian_transposed_product(S, Q.J, Q.yp, Q.rw)
-    for i in range(Q.w.shape[0]):
-        if S.lw[i] < S.uw[i]:
-            if S.lw[i] > -np.inf:
-                Q.rw[i] -= Q.zl[i]
-            if S.uw[i] < np.inf:
-                Q.rw[i] += Q.zu[i]
-    ok = factorize(S, Q.J, Q.H, Q.sigma, Q.D, 0.0, X) < 0
+            if lr[i] > -np.inf:
+                v -= vl[i]
+            if ur[i] < np.inf:
+                v += vu[i]
+            yp[i] = v
+    jacobian_transposed_product(S, J, yp, rw)
+    for i in range(w.shape[0]):
+        if lw[i] < uw[i]:
+            if lw[i] > -np.inf:
+                rw[i] -= zl[i]
+            if uw[i] < np.inf:
+                rw[i] += zu[i]
+    ok = factorize(S, J, H, sigma, D, 0.0, X) < 0
     worst = 0.0
     if ok:
-        solve(S, Q.J, Q.H, Q.sigma, Q.D, 0.0, X, Q.rw, Q.rR, Q.dw, Q.dY, Q.t1, Q.t2)
-        jacobian_product(S, Q.J, Q.dw, Q.jd)
-        for i in range(Q.R.shape[0]):
-            kind = S.kind[i]
+        solve(S, J, H, sigma, D, 0.0, X, rw, rR, dw, dY, t1, t2)
+        jacobian_product(S, J, dw, jd)
+        for i in range(R.shape[0]):
+            kind = S.row_kind[S_KIND, i]
             if kind == EQUALITY:
-                Q.Y[i] = Q.jd[i] / DELTA_C
+                Y[i] = jd[i] / DELTA_C
             elif kind == INEQUALITY:
-                Q.Y[i] = Q.jd[i] + Q.yp[i]
+                Y[i] = jd[i] + yp[i]
             elif kind == COST:
-                Q.Y[i] = 1.0
+                Y[i] = 1.0
             else:
-                Q.Y[i] = Q.dY[i]
-            worst = max(worst, abs(Q.Y[i]))
+                Y[i] = dY[i]
+            worst = max(worst, abs(Y[i]))
     if not (ok and worst < 1e3):
-        for i in range(Q.R.shape[0]):
-            Q.Y[i] = 1.0 if S.kind[i] == COST else 0.0
+        for i in range(R.shape[0]):
+            Y[i] = 1.0 if S.row_kind[S_KIND, i] == COST else 0.0
 
 
-@njit(cache=True, nogil=True)
-def initialise(S, X, Q, warm):
-    """Prepare a solve from Q.w (and, when `warm`, from Q.Y, Q.zl, Q.zu, Q.vl, Q.vu): interior point, slacks, scales."""
-    push = Q.option[PUSH]
-    for i in range(Q.w.shape[0]):
-        if S.lw[i] == S.uw[i]:
-            Q.w[i] = S.lw[i]
-        else:
-            Q.w[i] = _inside(Q.w[i], S.lw[i], S.uw[i], push)
-    Q.count[:] = 0
-    Q.number[:] = 0.0
-    Q.number[MU] = Q.option[MU_INIT]
-    if not evaluate_rows(S, Q.w, Q.R) or not evaluate_jacobian(S, Q.w, Q.J):
-        Q.count[STATUS] = BAD_START
-        return
-    mu = Q.option[MU_INIT]
-    for i in range(Q.R.shape[0]):
-        if S.kind[i] == INEQUALITY:
-            Q.s[i] = _inside(Q.R[i], S.lr[i], S.ur[i], push)
-        else:
-            Q.s[i] = 0.0
-    if warm:
-        for i in range(Q.w.shape[0]):
-            if S.lw[i] < S.uw[i]:
-                if S.lw[i] > -np.inf:
-                    Q.zl[i] = max(Q.zl[i], mu / (Q.w[i] - S.lw[i]))
-                if S.uw[i] < np.inf:
-                    Q.zu[i] = max(Q.zu[i], mu / (S.uw[i] - Q.w[i]))
-        for i in range(Q.R.shape[0]):
-            if S.kind[i] == INEQUALITY:
-                if S.lr[i] > -np.inf:
-                    Q.vl[i] = max(Q.vl[i], mu / (Q.s[i] - S.lr[i]))
-                if S.ur[i] < np.inf:
-                    Q.vu[i] = max(Q.vu[i], mu / (S.ur[i] - Q.s[i]))
-            elif S.kind[i] == COST:
-                Q.Y[i] = 1.0
-    else:
-        Q.zl[:] = 1.0
-        Q.zu[:] = 1.0
-        Q.vl[:] = 1.0
-        Q.vu[:] = 1.0
-    for i in range(Q.w.shape[0]):
-        if S.lw[i] == S.uw[i] or S.lw[i] == -np.inf:
-            Q.zl[i] = 0.0
-        if S.lw[i] == S.uw[i] or S.uw[i] == np.inf:
-            Q.zu[i] = 0.0
-    for i in range(Q.R.shape[0]):
-        if S.kind[i] != INEQUALITY or S.lr[i] == -np.inf:
-            Q.vl[i] = 0.0
-        if S.kind[i] != INEQUALITY or S.ur[i] == np.inf:
-            Q.vu[i] = 0.0
-    if not warm:
-        _least_squares_multipliers(S, X, Q)
-    theta, worst = residuals(S, Q.R, Q.w, Q.s, Q.C)
-    Q.number[THETA] = theta
-    Q.number[VIOLATION] = worst
-    Q.number[THETA_MAX] = 1e4 * max(1.0, theta)
-    Q.number[THETA_MIN] = 1e-4 * max(1.0, theta)
-    Q.number[OBJECTIVE] = _objective(S, Q.R)
-
-
-@njit(cache=True, nogil=True)
+@jit
 def _trial(S, Q, alpha, mu):
     """Evaluate w + alpha dw, s + alpha ds into wt, st, Rt, Ct. Returns (theta, worst, phi), inf where not finite."""
-    for i in range(Q.w.shape[0]):
-        Q.wt[i] = Q.w[i] + alpha * Q.dw[i]
-    for i in range(Q.R.shape[0]):
-        Q.st[i] = Q.s[i] + alpha * Q.ds[i] if S.kind[i] == INEQUALITY else 0.0
-    if not evaluate_rows(S, Q.wt, Q.Rt):
+    kind = S.row_kind[S_KIND]
+    Rt, wt, st, Ct = Q.row[Q_RT], Q.unknown[Q_WT], Q.row[Q_ST], Q.row[Q_CT]
+    w, R, dw, s = Q.unknown[Q_W], Q.row[Q_R], Q.unknown[Q_DW], Q.row[Q_S]
+    ds = Q.row[Q_DS]
+    for i in range(w.shape[0]):
+        wt[i] = w[i] + alpha * dw[i]
+    for i in range(R.shape[0]):
+        st[i] = s[i] + alpha * ds[i] if kind[i] == INEQUALITY else 0.0
+    if not evaluate_rows(S, wt, Rt):
         return np.inf, np.inf, np.inf
-    theta, worst = residuals(S, Q.Rt, Q.wt, Q.st, Q.Ct)
-    return theta, worst, _barrier(S, Q.Rt, Q.wt, Q.st, mu)
+    theta, worst = residuals(S, Rt, wt, st, Ct)
+    return theta, worst, _barrier(S, Rt, wt, st, mu)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _slope(S, Q, mu):
     """Directional derivative of phi along (dw, ds)."""
-    jacobian_product(S, Q.J, Q.dw, Q.jd)
+    kind, lw, uw, lr = S.row_kind[S_KIND], S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_data[S_LR]
+    ur = S.row_data[S_UR]
+    J, dw, jd, R, w, ds, s = Q.J, Q.unknown[Q_DW], Q.row[Q_JD], Q.row[Q_R], Q.unknown[Q_W], Q.row[Q_DS], Q.row[Q_S]
+    jacobian_product(S, J, dw, jd)
     d = 0.0
-    for i in range(Q.R.shape[0]):
-        if S.kind[i] == COST:
-            d += Q.jd[i]
-        elif S.kind[i] == INEQUALITY:
-            if S.lr[i] > -np.inf:
-                d -= mu * Q.ds[i] / (Q.s[i] - S.lr[i])
-            if S.ur[i] < np.inf:
-                d += mu * Q.ds[i] / (S.ur[i] - Q.s[i])
-    for i in range(Q.w.shape[0]):
-        if S.lw[i] < S.uw[i]:
-            if S.lw[i] > -np.inf:
-                d -= mu * Q.dw[i] / (Q.w[i] - S.lw[i])
-            if S.uw[i] < np.inf:
-                d += mu * Q.dw[i] / (S.uw[i] - Q.w[i])
+    for i in range(R.shape[0]):
+        if kind[i] == COST:
+            d += jd[i]
+        elif kind[i] == INEQUALITY:
+            if lr[i] > -np.inf:
+                d -= mu * ds[i] / (s[i] - lr[i])
+            if ur[i] < np.inf:
+                d += mu * ds[i] / (ur[i] - s[i])
+    for i in range(w.shape[0]):
+        if lw[i] < uw[i]:
+            if lw[i] > -np.inf:
+                d -= mu * dw[i] / (w[i] - lw[i])
+            if uw[i] < np.inf:
+                d += mu * dw[i] / (uw[i] - w[i])
     return d
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _acceptable_step(Q, theta, phi, slope, alpha, theta_t, phi_t):
     """Filter line-search test (A-5.4): 0 rejected, 1 accepted by decrease of the objective, 2 by either measure."""
+    number = Q.number
     if _in_filter(Q, theta_t, phi_t):
         return 0
     slack = 10.0 * 2.220446e-16 * max(1.0, abs(phi))
     switching = slope < 0.0 and alpha * (-slope) ** S_PHI > DELTA_SWITCH * theta ** S_THETA
-    if theta <= Q.number[THETA_MIN] and switching:
+    if theta <= number[THETA_MIN] and switching:
         return 1 if phi_t - slack <= phi + ETA_PHI * alpha * slope else 0
     if theta_t <= (1.0 - GAMMA_THETA) * theta or phi_t - slack <= phi - GAMMA_PHI * theta:
         return 1 if switching and phi_t - slack <= phi + ETA_PHI * alpha * slope else 2
     return 0
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _restore(S, X, Q, max_iterations):
     """Reduce the violation until the filter accepts the point.
 
@@ -669,92 +676,99 @@ def _restore(S, X, Q, max_iterations):
     which is the same linear system with Hessian zeta I, D = Sigma_s/(1 + Sigma_s) (inequality) or 1 (equality).
     The step is searched along an exact penalty function. 0: accepted; 1: stationary (locally infeasible); 2: failed.
     """
-    mu = max(Q.number[MU], 1e-4)
-    theta_0 = Q.number[THETA]
+    lw, uw, lr, ur = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_data[S_LR], S.row_data[S_UR]
+    number, H, wt, st = Q.number, Q.H, Q.unknown[Q_WT], Q.row[Q_ST]
+    Rt, Ct, J, yp = Q.row[Q_RT], Q.row[Q_CT], Q.J, Q.row[Q_YP]
+    rw, count, sigma, D = Q.unknown[Q_RW], Q.count, Q.unknown[Q_SIGMA], Q.row[Q_D]
+    rR, dw, dY, t1 = Q.row[Q_RR], Q.unknown[Q_DW], Q.row[Q_DY], Q.unknown[Q_T1]
+    t2, jd, w, s = Q.unknown[Q_T2], Q.row[Q_JD], Q.unknown[Q_W], Q.row[Q_S]
+    R, C, ds, r1 = Q.row[Q_R], Q.row[Q_C], Q.row[Q_DS], Q.row[Q_R1]
+    mu = max(number[MU], 1e-4)
+    theta_0 = number[THETA]
     zeta = 1e-2
     rho = 1.0
     quiet = 0
-    Q.H[:] = 0.0
+    _fill(H, 0.0)
     for it in range(max_iterations):
-        for i in range(Q.w.shape[0]):
+        for i in range(w.shape[0]):
             v = 0.0
-            if S.lw[i] < S.uw[i]:
-                if S.lw[i] > -np.inf:
-                    v += mu / (Q.w[i] - S.lw[i]) ** 2
-                if S.uw[i] < np.inf:
-                    v += mu / (S.uw[i] - Q.w[i]) ** 2
-            Q.sigma[i] = v
-        for i in range(Q.R.shape[0]):
-            kind = S.kind[i]
-            Q.D[i] = 0.0
-            Q.rR[i] = Q.C[i]
-            Q.yp[i] = 0.0
+            if lw[i] < uw[i]:
+                if lw[i] > -np.inf:
+                    v += mu / (w[i] - lw[i]) ** 2
+                if uw[i] < np.inf:
+                    v += mu / (uw[i] - w[i]) ** 2
+            sigma[i] = v
+        for i in range(R.shape[0]):
+            kind = S.row_kind[S_KIND, i]
+            D[i] = 0.0
+            rR[i] = C[i]
+            yp[i] = 0.0
             if kind == EQUALITY:
-                Q.D[i] = 1.0
-                Q.yp[i] = Q.C[i]
+                D[i] = 1.0
+                yp[i] = C[i]
             elif kind == INEQUALITY:
                 sig = 0.0
                 rb = 0.0
-                if S.lr[i] > -np.inf:
-                    gap = Q.s[i] - S.lr[i]
+                if lr[i] > -np.inf:
+                    gap = s[i] - lr[i]
                     sig += mu / gap ** 2
                     rb -= mu / gap
-                if S.ur[i] < np.inf:
-                    gap = S.ur[i] - Q.s[i]
+                if ur[i] < np.inf:
+                    gap = ur[i] - s[i]
                     sig += mu / gap ** 2
                     rb += mu / gap
-                Q.D[i] = sig / (1.0 + sig)
-                Q.yp[i] = (sig * Q.C[i] + rb) / (1.0 + sig)
-                Q.ds[i] = sig
-                Q.r1[i] = rb
-        jacobian_transposed_product(S, Q.J, Q.yp, Q.rw)
-        for i in range(Q.w.shape[0]):
-            if S.lw[i] < S.uw[i]:
-                if S.lw[i] > -np.inf:
-                    Q.rw[i] -= mu / (Q.w[i] - S.lw[i])
-                if S.uw[i] < np.inf:
-                    Q.rw[i] += mu / (S.uw[i] - Q.w[i])
-        Q.count[N_FACTOR] += 1
-        if factorize(S, Q.J, Q.H, Q.sigma, Q.D, zeta, X) >= 0:
+                D[i] = sig / (1.0 + sig)
+                yp[i] = (sig * C[i] + rb) / (1.0 + sig)
+                ds[i] = sig
+                r1[i] = rb
+        jacobian_transposed_product(S, J, yp, rw)
+        for i in range(w.shape[0]):
+            if lw[i] < uw[i]:
+                if lw[i] > -np.inf:
+                    rw[i] -= mu / (w[i] - lw[i])
+                if uw[i] < np.inf:
+                    rw[i] += mu / (uw[i] - w[i])
+        count[N_FACTOR] += 1
+        if factorize(S, J, H, sigma, D, zeta, X) >= 0:
             zeta = max(10.0 * zeta, 1e-6)
             if zeta > 1e20:
                 return 2
             continue
-        solve(S, Q.J, Q.H, Q.sigma, Q.D, zeta, X, Q.rw, Q.rR, Q.dw, Q.dY, Q.t1, Q.t2)
-        jacobian_product(S, Q.J, Q.dw, Q.jd)
+        solve(S, J, H, sigma, D, zeta, X, rw, rR, dw, dY, t1, t2)
+        jacobian_product(S, J, dw, jd)
         slope = 0.0
         hard = 0.0
         soft = 0.0
         lam = 0.0
-        for i in range(Q.R.shape[0]):
-            kind = S.kind[i]
+        for i in range(R.shape[0]):
+            kind = S.row_kind[S_KIND, i]
             if kind == EQUALITY:
-                slope += Q.C[i] * Q.jd[i]
-                soft += 0.5 * Q.C[i] ** 2
+                slope += C[i] * jd[i]
+                soft += 0.5 * C[i] ** 2
             elif kind == INEQUALITY:
-                sig = Q.ds[i]
-                rb = Q.r1[i]
-                y = (sig * (Q.C[i] + Q.jd[i]) + rb) / (1.0 + sig)
-                Q.ds[i] = (y - rb) / sig if sig > 0.0 else Q.C[i] + Q.jd[i]
-                slope += Q.C[i] * (Q.jd[i] - Q.ds[i]) + rb * Q.ds[i]
-                soft += 0.5 * Q.C[i] ** 2
+                sig = ds[i]
+                rb = r1[i]
+                y = (sig * (C[i] + jd[i]) + rb) / (1.0 + sig)
+                ds[i] = (y - rb) / sig if sig > 0.0 else C[i] + jd[i]
+                slope += C[i] * (jd[i] - ds[i]) + rb * ds[i]
+                soft += 0.5 * C[i] ** 2
             elif kind != COST:
-                hard += abs(Q.C[i])
-                lam = max(lam, abs(Q.dY[i]))
-        for i in range(Q.w.shape[0]):
-            if S.lw[i] < S.uw[i]:
-                if S.lw[i] > -np.inf:
-                    slope -= mu * Q.dw[i] / (Q.w[i] - S.lw[i])
-                if S.uw[i] < np.inf:
-                    slope += mu * Q.dw[i] / (S.uw[i] - Q.w[i])
+                hard += abs(C[i])
+                lam = max(lam, abs(dY[i]))
+        for i in range(w.shape[0]):
+            if lw[i] < uw[i]:
+                if lw[i] > -np.inf:
+                    slope -= mu * dw[i] / (w[i] - lw[i])
+                if uw[i] < np.inf:
+                    slope += mu * dw[i] / (uw[i] - w[i])
         rho = max(rho, 1.5 * lam)
         slope -= rho * hard
-        barrier = _barrier(S, Q.R, Q.w, Q.s, mu) - _objective(S, Q.R)
+        barrier = _barrier(S, R, w, s, mu) - _objective(S, R)
         merit = rho * hard + soft + barrier
         alpha, _ = _step_to_boundary(S, Q, 0.99, mu)
         size = 0.0
-        for i in range(Q.w.shape[0]):
-            size = max(size, abs(Q.dw[i]) / (1.0 + abs(Q.w[i])))
+        for i in range(w.shape[0]):
+            size = max(size, abs(dw[i]) / (1.0 + abs(w[i])))
         # a stationary point of the violation: lower the barrier, then give up
         if size < 1e-7 or -slope < 1e-14 * max(1.0, abs(merit)):
             if mu > 1e-9:
@@ -763,17 +777,17 @@ def _restore(S, X, Q, max_iterations):
             return 1
         accepted = False
         for _ in range(30):
-            theta_t, worst, phi_t = _trial(S, Q, alpha, Q.number[MU])
+            theta_t, worst, phi_t = _trial(S, Q, alpha, number[MU])
             if theta_t < np.inf:
                 hard_t = 0.0
                 soft_t = 0.0
-                for i in range(Q.R.shape[0]):
-                    kind = S.kind[i]
+                for i in range(R.shape[0]):
+                    kind = S.row_kind[S_KIND, i]
                     if kind == EQUALITY or kind == INEQUALITY:
-                        soft_t += 0.5 * Q.Ct[i] ** 2
+                        soft_t += 0.5 * Ct[i] ** 2
                     else:
-                        hard_t += abs(Q.Ct[i])
-                b_t = _barrier(S, Q.Rt, Q.wt, Q.st, mu) - _objective(S, Q.Rt)
+                        hard_t += abs(Ct[i])
+                b_t = _barrier(S, Rt, wt, st, mu) - _objective(S, Rt)
                 merit_t = rho * hard_t + soft_t + b_t
                 if merit_t <= merit + 1e-4 * alpha * slope + 1e-14 * abs(merit):
                     accepted = True
@@ -790,93 +804,200 @@ def _restore(S, X, Q, max_iterations):
             zeta = max(zeta / 5.0, 1e-8)
         elif alpha < 0.1:
             zeta *= 4.0
-        Q.w[:] = Q.wt
-        Q.s[:] = Q.st
-        Q.R[:] = Q.Rt
-        Q.C[:] = Q.Ct
-        Q.count[N_RESTORATION] += 1
-        if not evaluate_jacobian(S, Q.w, Q.J):
+        _copy(wt, w)
+        _copy(st, s)
+        _copy(Rt, R)
+        _copy(Ct, C)
+        count[N_RESTORATION] += 1
+        if not evaluate_jacobian(S, w, J):
             return 2
         if theta_t <= 0.9 * theta_0 and not _in_filter(Q, theta_t, phi_t):
-            Q.number[THETA] = theta_t
-            Q.number[VIOLATION] = worst
+            number[THETA] = theta_t
+            number[VIOLATION] = worst
             return 0
-        if mu > Q.number[MU] and mu > 1e-8 and hard_t + np.sqrt(2.0 * soft_t) < 10.0 * mu:
+        if mu > number[MU] and mu > 1e-8 and hard_t + np.sqrt(2.0 * soft_t) < 10.0 * mu:
             mu *= 0.2
     return 2
 
 
-@njit(cache=True, nogil=True)
+@jit
+def _push_inside(S, Q, push):
+    """Move w inside its bounds, evaluate, and set the slacks. False if a value is not finite."""
+    lw, uw, kind = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_kind[S_KIND]
+    lr, ur = S.row_data[S_LR], S.row_data[S_UR]
+    w, s, R = Q.unknown[Q_W], Q.row[Q_S], Q.row[Q_R]
+    for i in range(w.shape[0]):
+        w[i] = lw[i] if lw[i] == uw[i] else _inside(w[i], lw[i], uw[i], push)
+    if not evaluate_rows(S, w, R):
+        return False
+    for i in range(R.shape[0]):
+        s[i] = _inside(R[i], lr[i], ur[i], push) if kind[i] == INEQUALITY else 0.0
+    return True
+
+
+@jit
+def _bound_multipliers(S, Q, mode, mu):
+    """Multipliers of the bounds: 1 (COLD), at least mu/gap (WARM), or mu/gap up to 1000 (RESTORE); 0 without a bound."""
+    for part in range(2):
+        if part == 0:
+            lo, up, x = S.unknown_data[S_LW], S.unknown_data[S_UW], Q.unknown[Q_W]
+            zl, zu = Q.unknown[Q_ZL], Q.unknown[Q_ZU]
+        else:
+            lo, up, x = S.row_data[S_LR], S.row_data[S_UR], Q.row[Q_S]
+            zl, zu = Q.row[Q_VL], Q.row[Q_VU]
+        kind = S.row_kind[S_KIND]
+        for i in range(x.shape[0]):
+            bounded = lo[i] < up[i] if part == 0 else kind[i] == INEQUALITY
+            for side in range(2):
+                z = zl if side == 0 else zu
+                gap = x[i] - lo[i] if side == 0 else up[i] - x[i]
+                if not bounded or gap == np.inf:
+                    z[i] = 0.0
+                elif mode == COLD:
+                    z[i] = 1.0
+                elif mode == WARM:
+                    z[i] = max(z[i], mu / gap) if mu > 1e-7 else max(z[i], 0.0)
+                else:
+                    z[i] = min(1e3, mu / gap)
+
+
+@jit
+def prepare(S, X, Q, mode):
+    """Make the iterate ready for `iterate`.
+
+    COLD: from w alone. WARM: from w and all multipliers of an earlier solve; mu follows from how far they are from
+    optimal.
+    """
+    option, count, number = Q.option, Q.count, Q.number
+    w, s, R, C, J, Y = Q.unknown[Q_W], Q.row[Q_S], Q.row[Q_R], Q.row[Q_C], Q.J, Q.row[Q_Y]
+    kind = S.row_kind[S_KIND]
+    tol = option[TOL]
+    _fill(count, 0)
+    _fill(number, 0.0)
+    mu = option[MU_INIT]
+    if not _push_inside(S, Q, option[PUSH] if mode == COLD else 1e-10) or not evaluate_jacobian(S, w, J):
+        count[STATUS] = BAD_START
+        return
+    if mode == WARM:
+        for i in range(R.shape[0]):
+            if kind[i] == COST:
+                Y[i] = 1.0
+        theta, number[VIOLATION] = residuals(S, R, w, s, C)
+        _bound_multipliers(S, Q, WARM, 0.0)
+        jacobian_transposed_product(S, J, Y, Q.unknown[Q_GRAD])
+        mu = max(tol / 11.0, min(mu, _optimality(S, Q, 0.0)))
+        if mu > tol:
+            if not _push_inside(S, Q, min(1e-2, mu)) or not evaluate_jacobian(S, w, J):
+                count[STATUS] = BAD_START
+                return
+            _bound_multipliers(S, Q, WARM, mu)
+    else:
+        _bound_multipliers(S, Q, COLD, mu)
+        _least_squares_multipliers(S, X, Q)
+    number[MU] = mu
+    theta, worst = residuals(S, R, w, s, C)
+    number[THETA], number[VIOLATION], number[OBJECTIVE] = theta, worst, _objective(S, R)
+    number[THETA_MAX], number[THETA_MIN] = 1e4 * max(1.0, theta), 1e-4 * max(1.0, theta)
+
+
+@jit
+def restore(S, X, Q):
+    """Run the restoration phase from an iterate that has no acceptable step; sets the status."""
+    count, number = Q.count, Q.number
+    code = _restore(S, X, Q, 300)
+    theta, worst = residuals(S, Q.row[Q_R], Q.unknown[Q_W], Q.row[Q_S], Q.row[Q_C])
+    count[ITERATION] += 1
+    number[THETA], number[VIOLATION], number[OBJECTIVE] = theta, worst, _objective(S, Q.row[Q_R])
+    number[ALPHA], number[ALPHA_DUAL] = 0.0, 0.0
+    count[N_TRIALS] = -1
+    tol = Q.option[TOL]
+    if code == 1 and worst > 10.0 * tol:
+        count[STATUS] = INFEASIBLE
+    elif code != 0 and worst > tol:
+        count[STATUS] = RESTORATION_FAILED
+    else:
+        count[STATUS] = RUNNING
+        _bound_multipliers(S, Q, RESTORE, number[MU])
+        _least_squares_multipliers(S, X, Q)
+
+
+@jit
 def iterate(S, X, Q, limit):
     """Run at most `limit` iterations; returns the status (RUNNING when the limit was met). Call again to go on."""
-    if Q.count[STATUS] != RUNNING:
-        return Q.count[STATUS]
-    tol = Q.option[TOL]
+    option, w, s, wt = Q.option, Q.unknown[Q_W], Q.row[Q_S], Q.unknown[Q_WT]
+    st, Rt, Ct, count = Q.row[Q_ST], Q.row[Q_RT], Q.row[Q_CT], Q.count
+    number, J, Y, grad = Q.number, Q.J, Q.row[Q_Y], Q.unknown[Q_GRAD]
+    C, R, t1, r1 = Q.row[Q_C], Q.row[Q_R], Q.unknown[Q_T1], Q.row[Q_R1]
+    history, H, dw, cw = Q.history, Q.H, Q.unknown[Q_DW], Q.unknown[Q_CW]
+    dY, yp = Q.row[Q_DY], Q.row[Q_YP]
+    if count[STATUS] != RUNNING:
+        return count[STATUS]
+    tol = option[TOL]
     for _ in range(limit):
-        mu = Q.number[MU]
-        jacobian_transposed_product(S, Q.J, Q.Y, Q.grad)
+        mu = number[MU]
+        jacobian_transposed_product(S, J, Y, grad)
         error_0 = _optimality(S, Q, 0.0)
-        dual = Q.number[DUAL]
-        compl = Q.number[COMPLEMENTARITY]
-        Q.number[ERROR] = error_0
-        it = Q.count[ITERATION]
-        if it < Q.history.shape[0]:
-            Q.history[it, 0] = it
-            Q.history[it, 1] = Q.number[OBJECTIVE]
-            Q.history[it, 2] = Q.number[VIOLATION]
-            Q.history[it, 3] = dual
-            Q.history[it, 4] = mu
-            Q.history[it, 5] = Q.number[STEP]
-            Q.history[it, 6] = Q.number[DELTA]
-            Q.history[it, 7] = Q.number[ALPHA_DUAL]
-            Q.history[it, 8] = Q.number[ALPHA]
-            Q.history[it, 9] = Q.count[N_TRIALS]
-        if error_0 <= tol and Q.number[VIOLATION] <= max(tol, 1e-10) and compl <= max(1e-4, tol):
-            Q.count[STATUS] = OPTIMAL
+        dual = number[DUAL]
+        compl = number[COMPLEMENTARITY]
+        number[ERROR] = error_0
+        it = count[ITERATION]
+        if it < history.shape[0]:
+            history[it, 0] = it
+            history[it, 1] = number[OBJECTIVE]
+            history[it, 2] = number[VIOLATION]
+            history[it, 3] = dual
+            history[it, 4] = mu
+            history[it, 5] = number[STEP]
+            history[it, 6] = number[DELTA]
+            history[it, 7] = number[ALPHA_DUAL]
+            history[it, 8] = number[ALPHA]
+            history[it, 9] = count[N_TRIALS]
+        if error_0 <= tol and number[VIOLATION] <= max(tol, 1e-10) and compl <= max(1e-4, tol):
+            count[STATUS] = OPTIMAL
             return OPTIMAL
-        if error_0 <= Q.option[ACCEPTABLE_TOL]:
-            Q.count[ACCEPTABLE_RUN] += 1
-            if Q.count[ACCEPTABLE_RUN] >= 15:
-                Q.count[STATUS] = ACCEPTABLE
+        if error_0 <= option[ACCEPTABLE_TOL]:
+            count[ACCEPTABLE_RUN] += 1
+            if count[ACCEPTABLE_RUN] >= 15:
+                count[STATUS] = ACCEPTABLE
                 return ACCEPTABLE
         else:
-            Q.count[ACCEPTABLE_RUN] = 0
-        if not abs(Q.number[OBJECTIVE]) < 1e20:
-            Q.count[STATUS] = DIVERGING
+            count[ACCEPTABLE_RUN] = 0
+        if not abs(number[OBJECTIVE]) < 1e20:
+            count[STATUS] = DIVERGING
             return DIVERGING
         # --- barrier parameter (7)
         mu_min = tol / 11.0
         while mu > mu_min and _optimality(S, Q, mu) <= KAPPA_EPS * mu:
             mu = max(mu_min, min(KAPPA_MU * mu, mu ** THETA_MU))
-            Q.count[N_FILTER] = 0
-        Q.number[MU] = mu
+            count[N_FILTER] = 0
+        number[MU] = mu
         tau = max(TAU_MIN, 1.0 - mu)
-        Q.number[DUAL] = dual
-        Q.number[COMPLEMENTARITY] = compl
+        number[DUAL] = dual
+        number[COMPLEMENTARITY] = compl
         # --- Newton direction
-        if not evaluate_hessian(S, Q.w, Q.Y, Q.H):
-            Q.H[:] = 0.0
+        if not evaluate_hessian(S, w, Y, H):
+            _fill(H, 0.0)
         _weights(S, Q)
         delta = _factor_with_inertia(S, X, Q)
         if delta < 0.0:
-            Q.count[STATUS] = BAD_CURVATURE
+            count[STATUS] = BAD_CURVATURE
             return BAD_CURVATURE
-        Q.number[DELTA] = delta
-        _direction(S, X, Q, mu, delta, Q.C)
+        number[DELTA] = delta
+        _direction(S, X, Q, mu, delta, C)
         size = 0.0
         step = 0.0
-        for i in range(Q.w.shape[0]):
-            size = max(size, abs(Q.dw[i]) / (1.0 + abs(Q.w[i])))
-            step = max(step, abs(Q.dw[i]))
-        Q.number[STEP] = step
-        theta = Q.number[THETA]
-        phi = _barrier(S, Q.R, Q.w, Q.s, mu)
+        for i in range(w.shape[0]):
+            size = max(size, abs(dw[i]) / (1.0 + abs(w[i])))
+            step = max(step, abs(dw[i]))
+        number[STEP] = step
+        theta = number[THETA]
+        phi = _barrier(S, R, w, s, mu)
         slope = _slope(S, Q, mu)
         alpha_max, alpha_dual = _step_to_boundary(S, Q, tau, mu)
         alpha_min = GAMMA_THETA
         if slope < 0.0:
             alpha_min = min(GAMMA_THETA, -GAMMA_PHI * theta / slope)
-            if theta <= Q.number[THETA_MIN]:
+            if theta <= number[THETA_MIN]:
                 alpha_min = min(alpha_min, DELTA_SWITCH * theta ** S_THETA / (-slope) ** S_PHI)
         alpha_min *= 0.05
         alpha = alpha_max
@@ -886,31 +1007,31 @@ def iterate(S, X, Q, limit):
         tiny = size < 10.0 * 2.220446e-16
         if tiny:
             theta_t, worst, phi_t = _trial(S, Q, alpha, mu)
-            Q.count[TINY_RUN] += 1
+            count[TINY_RUN] += 1
             verdict = 2 if theta_t < np.inf else 0
-            if Q.count[TINY_RUN] >= 3 and mu <= mu_min:
-                Q.count[STATUS] = ACCEPTABLE if error_0 <= Q.option[ACCEPTABLE_TOL] else STALLED
-                return Q.count[STATUS]
+            if count[TINY_RUN] >= 3 and mu <= mu_min:
+                count[STATUS] = ACCEPTABLE if error_0 <= option[ACCEPTABLE_TOL] else STALLED
+                return count[STATUS]
         else:
-            Q.count[TINY_RUN] = 0
+            count[TINY_RUN] = 0
         while verdict == 0 and alpha >= alpha_min and trials < 50:
             theta_t, worst, phi_t = _trial(S, Q, alpha, mu)
             trials += 1
             verdict = _acceptable_step(Q, theta, phi, slope, alpha, theta_t, phi_t)
             if verdict == 0 and trials == 1 and theta_t >= theta and theta_t < np.inf:
                 # --- second-order correction: the same matrix, residual alpha C + C(trial)
-                Q.cw[:] = Q.dw
+                _copy(dw, cw)
                 # (dw, ds, dY) of the plain step are rebuilt below if the correction fails
                 theta_old = theta
-                for i in range(Q.R.shape[0]):
-                    Q.Rt[i] = alpha * Q.C[i] + Q.Ct[i]
+                for i in range(R.shape[0]):
+                    Rt[i] = alpha * C[i] + Ct[i]
                 soc = 0
                 while soc < MAX_SOC:
                     soc += 1
-                    _direction(S, X, Q, mu, delta, Q.Rt)
+                    _direction(S, X, Q, mu, delta, Rt)
                     alpha_soc, dual_soc = _step_to_boundary(S, Q, tau, mu)
-                    for i in range(Q.R.shape[0]):
-                        Q.yp[i] = Q.Rt[i]
+                    for i in range(R.shape[0]):
+                        yp[i] = Rt[i]
                     theta_s, worst_s, phi_s = _trial(S, Q, alpha_soc, mu)
                     verdict = _acceptable_step(Q, theta, phi, slope, alpha, theta_s, phi_s)
                     if verdict > 0:
@@ -921,70 +1042,42 @@ def iterate(S, X, Q, limit):
                     if not theta_s <= KAPPA_SOC * theta_old:
                         break
                     theta_old = theta_s
-                    for i in range(Q.R.shape[0]):
-                        Q.Rt[i] = alpha_soc * Q.yp[i] + Q.Ct[i]
+                    for i in range(R.shape[0]):
+                        Rt[i] = alpha_soc * yp[i] + Ct[i]
                 if verdict == 0:
-                    _direction(S, X, Q, mu, delta, Q.C)
+                    _direction(S, X, Q, mu, delta, C)
             if verdict == 0:
                 alpha *= 0.5
         if verdict == 0:
-            # --- restoration
-            if error_0 <= Q.option[ACCEPTABLE_TOL]:
-                Q.count[STATUS] = ACCEPTABLE
+            if error_0 <= option[ACCEPTABLE_TOL]:
+                count[STATUS] = ACCEPTABLE
                 return ACCEPTABLE
             _augment_filter(Q, theta, phi)
             if theta <= 1e-2 * tol:
-                Q.count[STATUS] = STALLED
+                count[STATUS] = STALLED
                 return STALLED
-            code = _restore(S, X, Q, 300)
-            theta, worst = residuals(S, Q.R, Q.w, Q.s, Q.C)
-            Q.number[THETA] = theta
-            Q.number[VIOLATION] = worst
-            Q.number[OBJECTIVE] = _objective(S, Q.R)
-            Q.count[ITERATION] += 1
-            if code == 1 and worst > 10.0 * tol:
-                Q.count[STATUS] = INFEASIBLE
-                return INFEASIBLE
-            if code != 0 and worst > tol:
-                Q.count[STATUS] = RESTORATION_FAILED
-                return RESTORATION_FAILED
-            for i in range(Q.w.shape[0]):
-                if S.lw[i] < S.uw[i]:
-                    if S.lw[i] > -np.inf:
-                        Q.zl[i] = min(1e3, mu / (Q.w[i] - S.lw[i]))
-                    if S.uw[i] < np.inf:
-                        Q.zu[i] = min(1e3, mu / (S.uw[i] - Q.w[i]))
-            for i in range(Q.R.shape[0]):
-                if S.kind[i] == INEQUALITY:
-                    if S.lr[i] > -np.inf:
-                        Q.vl[i] = min(1e3, mu / (Q.s[i] - S.lr[i]))
-                    if S.ur[i] < np.inf:
-                        Q.vu[i] = min(1e3, mu / (S.ur[i] - Q.s[i]))
-            _least_squares_multipliers(S, X, Q)
-            Q.number[ALPHA] = 0.0
-            Q.number[ALPHA_DUAL] = 0.0
-            Q.count[N_TRIALS] = -1
-            continue
+            count[STATUS] = NEEDS_RESTORATION
+            return NEEDS_RESTORATION
         # --- accept
         if verdict == 2 and not tiny:
             _augment_filter(Q, theta, phi)
-        Q.t1[:] = Q.w
-        Q.r1[:] = Q.s
-        Q.w[:] = Q.wt
-        Q.s[:] = Q.st
-        Q.R[:] = Q.Rt
-        Q.C[:] = Q.Ct
-        for i in range(Q.R.shape[0]):
-            Q.Y[i] += alpha * Q.dY[i]
-        _dual_step(S, Q, alpha_dual, mu, Q.t1, Q.r1)
-        Q.number[THETA] = theta_t
-        Q.number[VIOLATION] = worst
-        Q.number[OBJECTIVE] = _objective(S, Q.R)
-        Q.number[ALPHA] = alpha
-        Q.number[ALPHA_DUAL] = alpha_dual
-        Q.count[N_TRIALS] = trials
-        Q.count[ITERATION] += 1
-        if not evaluate_jacobian(S, Q.w, Q.J):
-            Q.count[STATUS] = BAD_START
+        _copy(w, t1)
+        _copy(s, r1)
+        _copy(wt, w)
+        _copy(st, s)
+        _copy(Rt, R)
+        _copy(Ct, C)
+        for i in range(R.shape[0]):
+            Y[i] += alpha * dY[i]
+        _dual_step(S, Q, alpha_dual, mu, t1, r1)
+        number[THETA] = theta_t
+        number[VIOLATION] = worst
+        number[OBJECTIVE] = _objective(S, R)
+        number[ALPHA] = alpha
+        number[ALPHA_DUAL] = alpha_dual
+        count[N_TRIALS] = trials
+        count[ITERATION] += 1
+        if not evaluate_jacobian(S, w, J):
+            count[STATUS] = BAD_START
             return BAD_START
     return RUNNING

@@ -24,34 +24,48 @@ Sources: Rao, Wright, Rawlings, J. Optim. Theory Appl. 99 (1998) 723; Vanroye, D
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numba import njit
 
-__all__ = ["Factors", "factorize", "hessian_product", "solve"]
+from adjoint.kernels.call import matrix
+from adjoint.kernels.jit import jit
+from adjoint.kernels.records import (
+    S_E,
+    S_GROUP,
+    S_HCOL,
+    S_HROW,
+    S_JCOL,
+    S_LW,
+    S_M,
+    S_N,
+    S_OH,
+    S_OHCOL,
+    S_OJ,
+    S_OJCOL,
+    S_OJPTR,
+    S_OROW,
+    S_OW,
+    S_R,
+    S_UW,
+    X_OA,
+    X_OCHOL,
+    X_OGAIN,
+    X_OLU,
+    X_OP,
+    X_OPIV,
+    X_OZ,
+)
+
+__all__ = ["factorize", "hessian_product", "solve"]
 
 
-class Factors(NamedTuple):
-    """What `factorize` leaves for `solve`; flat storage with one offset array a kind (see `control.structure`)."""
-
-    lu: np.ndarray            # (sum e*e) LU of c_z
-    piv: np.ndarray           # (sum e) row exchanges
-    z: np.ndarray             # (sum e*(n+m)) Z
-    a: np.ndarray             # (sum n_next*(n+m)) A
-    chol: np.ndarray          # (sum m*m) L
-    gain: np.ndarray          # (sum m*n) K
-    p: np.ndarray             # (sum n*n) P
-    olu: np.ndarray           # offsets (K+1,)
-    opiv: np.ndarray
-    oz: np.ndarray
-    oa: np.ndarray
-    ochol: np.ndarray
-    ogain: np.ndarray
-    op: np.ndarray
+@jit
+def _zero(a):
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            a[i, j] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _lu(a, piv):
     """LU in place with partial pivoting; False when a pivot vanishes."""
     n = a.shape[0]
@@ -78,7 +92,7 @@ def _lu(a, piv):
     return True
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _lu_solve_rows(a, piv, b):
     """b <- a^{-1} b for a matrix b (n, c), row operations only."""
     n, c = b.shape
@@ -106,7 +120,7 @@ def _lu_solve_rows(a, piv, b):
             b[i, l] *= d
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _lu_solve(a, piv, b):
     """b <- a^{-1} b for a vector."""
     n = b.shape[0]
@@ -127,7 +141,7 @@ def _lu_solve(a, piv, b):
         b[i] = s / a[i, i]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _lu_solve_transposed(a, piv, b):
     """b <- a^{-T} b for a vector."""
     n = b.shape[0]
@@ -148,7 +162,7 @@ def _lu_solve_transposed(a, piv, b):
         b[q] = t
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _cholesky(a):
     """a <- L (lower triangle) with a = L L'; False when a is not safely positive definite."""
     n = a.shape[0]
@@ -168,48 +182,47 @@ def _cholesky(a):
     return True
 
 
-@njit(cache=True, nogil=True)
+@jit
 def factorize(S, J, H, sigma, D, delta_w, X):
     """Factor the system at Jacobian J and Hessian H (nonzeros), diagonal `sigma`, path-row weights `D` (row layout).
 
     Returns -1 when every M_uu is positive definite, else the stage whose M_uu (or c_z) is not.
     """
-    K = S.m.shape[0]
-    q_max, nv_max, n_max = 1, 1, 1
-    for k in range(K):
-        q_max = max(q_max, S.n[k + 1] + S.e[k])
-        nv_max = max(nv_max, S.n[k] + S.m[k])
-        n_max = max(n_max, S.n[k])
-    mbuf = np.empty(nv_max * nv_max)
-    pabuf = np.empty(n_max * nv_max)
-    row = np.empty(nv_max)
+    group, ojptr, ojcol, ohcol = S.stage[S_GROUP], S.groups[S_OJPTR], S.groups[S_OJCOL], S.groups[S_OHCOL]
+    hrow, hcol, r, jptr = S.hessian[S_HROW], S.hessian[S_HCOL], S.stage[S_R], S.jptr
+    jcol, lw, uw = S.jacobian[S_JCOL], S.unknown_data[S_LW], S.unknown_data[S_UW]
+    opiv, z, chol, olu = X.offset[X_OPIV], X.z, X.chol, X.offset[X_OLU]
+    oz, oa, ochol, ogain = X.offset[X_OZ], X.offset[X_OA], X.offset[X_OCHOL], X.offset[X_OGAIN]
+    op = X.offset[X_OP]
+    K = S.data.shape[0]
+    row = X.row
     for k in range(K - 1, -1, -1):
-        g = S.group[k]
-        n = S.n[k]
-        m = S.m[k]
-        e = S.e[k]
-        nn = S.n[k + 1]
+        g = group[k]
+        n = S.stage[S_N, k]
+        m = S.stage[S_M, k]
+        e = S.stage[S_E, k]
+        nn = S.stage[S_N, k + 1]
         nv = n + m
-        ow = S.ow[k]
-        orow = S.orow[k]
-        p = S.ojptr[g]
-        oc = S.ojcol[g]
-        oj = S.oj[k]
-        lu = X.lu[X.olu[k]:X.olu[k + 1]].reshape(e, e)
-        piv = X.piv[X.opiv[k]:X.opiv[k + 1]]
-        Z = X.z[X.oz[k]:X.oz[k + 1]].reshape(e, nv)
-        A = X.a[X.oa[k]:X.oa[k + 1]].reshape(nn, nv)
-        L = X.chol[X.ochol[k]:X.ochol[k + 1]].reshape(m, m)
-        gain = X.gain[X.ogain[k]:X.ogain[k + 1]].reshape(m, n)
-        P = X.p[X.op[k]:X.op[k + 1]].reshape(n, n)
-        M = mbuf[:nv * nv].reshape(nv, nv)
+        ow = S.stage[S_OW, k]
+        orow = S.stage[S_OROW, k]
+        p = ojptr[g]
+        oc = ojcol[g]
+        oj = S.stage[S_OJ, k]
+        lu = matrix(X.lu, olu[k], e, e)
+        piv = X.piv[opiv[k]:opiv[k + 1]]
+        Z = matrix(z, oz[k], e, nv)
+        A = matrix(X.a, oa[k], nn, nv)
+        L = matrix(chol, ochol[k], m, m)
+        gain = matrix(X.gain, ogain[k], m, n)
+        P = matrix(X.p, op[k], n, n)
+        M = matrix(X.m, 0, nv, nv)
         # --- local unknowns: Z = -c_z^{-1} c_v
         if e > 0:
-            lu[:, :] = 0.0
-            Z[:, :] = 0.0
+            _zero(lu)
+            _zero(Z)
             for i in range(e):
-                for j in range(S.jptr[p + nn + i], S.jptr[p + nn + i + 1]):
-                    c = S.jcol[oc + j]
+                for j in range(jptr[p + nn + i], jptr[p + nn + i + 1]):
+                    c = jcol[oc + j]
                     if c < nv:
                         Z[i, c] = -J[oj + j]
                     else:
@@ -218,10 +231,10 @@ def factorize(S, J, H, sigma, D, delta_w, X):
                 return k
             _lu_solve_rows(lu, piv, Z)
         # --- A = F_v + F_z Z
-        A[:, :] = 0.0
+        _zero(A)
         for i in range(nn):
-            for j in range(S.jptr[p + i], S.jptr[p + i + 1]):
-                c = S.jcol[oc + j]
+            for j in range(jptr[p + i], jptr[p + i + 1]):
+                c = jcol[oc + j]
                 v = J[oj + j]
                 if c < nv:
                     A[i, c] += v
@@ -229,12 +242,12 @@ def factorize(S, J, H, sigma, D, delta_w, X):
                     for l in range(nv):
                         A[i, l] += v * Z[c - nv, l]
         # --- M = [I; Z]' Wf [I; Z], lower triangle
-        M[:, :] = 0.0
-        oh = S.oh[k]
-        ohc = S.ohcol[g]
-        for j in range(S.ohcol[g + 1] - ohc):
-            a = S.hrow[ohc + j]
-            b = S.hcol[ohc + j]
+        _zero(M)
+        oh = S.stage[S_OH, k]
+        ohc = ohcol[g]
+        for j in range(ohcol[g + 1] - ohc):
+            a = hrow[ohc + j]
+            b = hcol[ohc + j]
             v = H[oh + j]
             if v == 0.0:
                 continue
@@ -271,13 +284,14 @@ def factorize(S, J, H, sigma, D, delta_w, X):
                     if f != 0.0:
                         for b in range(a + 1):
                             M[a, b] += f * Z[i, b]
-        for i in range(S.r[k]):
+        for i in range(r[k]):
             d = D[orow + nn + e + i]
             if d == 0.0:
                 continue
-            row[:nv] = 0.0
-            for j in range(S.jptr[p + nn + e + i], S.jptr[p + nn + e + i + 1]):
-                c = S.jcol[oc + j]
+            for l in range(nv):
+                row[l] = 0.0
+            for j in range(jptr[p + nn + e + i], jptr[p + nn + e + i + 1]):
+                c = jcol[oc + j]
                 v = J[oj + j]
                 if c < nv:
                     row[c] += v
@@ -291,8 +305,8 @@ def factorize(S, J, H, sigma, D, delta_w, X):
                         M[a, b] += f * row[b]
         # --- M += A' P A
         if nn > 0:
-            Pn = X.p[X.op[k + 1]:X.op[k + 2]].reshape(nn, nn)
-            PA = pabuf[:nn * nv].reshape(nn, nv)
+            Pn = matrix(X.p, op[k + 1], nn, nn)
+            PA = matrix(X.pa, 0, nn, nv)
             for i in range(nn):
                 for l in range(nv):
                     PA[i, l] = 0.0
@@ -309,7 +323,7 @@ def factorize(S, J, H, sigma, D, delta_w, X):
                             M[a, b] += f * PA[i, b]
         # --- controls that are fixed by equal bounds do not move
         for i in range(n, nv):
-            if S.lw[ow + i] == S.uw[ow + i]:
+            if lw[ow + i] == uw[ow + i]:
                 for b in range(i):
                     M[i, b] = 0.0
                 for a in range(i + 1, nv):
@@ -357,83 +371,91 @@ def factorize(S, J, H, sigma, D, delta_w, X):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _stage_product(S, k, J, H, sigma, D, delta_w, dw, out):
     """out_k <- Wf dw_k for one stage."""
-    g = S.group[k]
-    ow = S.ow[k]
-    for i in range(ow, S.ow[k + 1]):
+    group, ohcol, ojptr, ojcol = S.stage[S_GROUP], S.groups[S_OHCOL], S.groups[S_OJPTR], S.groups[S_OJCOL]
+    n, e, hrow, hcol = S.stage[S_N], S.stage[S_E], S.hessian[S_HROW], S.hessian[S_HCOL]
+    r, orow, jptr, jcol = S.stage[S_R], S.stage[S_OROW], S.jptr, S.jacobian[S_JCOL]
+    g = group[k]
+    ow = S.stage[S_OW, k]
+    for i in range(ow, S.stage[S_OW, k + 1]):
         out[i] = (sigma[i] + delta_w) * dw[i]
-    oh = S.oh[k]
-    ohc = S.ohcol[g]
-    for j in range(S.ohcol[g + 1] - ohc):
-        a = ow + S.hrow[ohc + j]
-        b = ow + S.hcol[ohc + j]
+    oh = S.stage[S_OH, k]
+    ohc = ohcol[g]
+    for j in range(ohcol[g + 1] - ohc):
+        a = ow + hrow[ohc + j]
+        b = ow + hcol[ohc + j]
         v = H[oh + j]
         out[a] += v * dw[b]
         if a != b:
             out[b] += v * dw[a]
-    p = S.ojptr[g]
-    oc = S.ojcol[g]
-    oj = S.oj[k]
-    i0 = S.n[k + 1] + S.e[k]
-    for i in range(i0, i0 + S.r[k]):
-        d = D[S.orow[k] + i]
+    p = ojptr[g]
+    oc = ojcol[g]
+    oj = S.stage[S_OJ, k]
+    i0 = n[k + 1] + e[k]
+    for i in range(i0, i0 + r[k]):
+        d = D[orow[k] + i]
         if d != 0.0:
             s = 0.0
-            for j in range(S.jptr[p + i], S.jptr[p + i + 1]):
-                s += J[oj + j] * dw[ow + S.jcol[oc + j]]
+            for j in range(jptr[p + i], jptr[p + i + 1]):
+                s += J[oj + j] * dw[ow + jcol[oc + j]]
             s *= d
-            for j in range(S.jptr[p + i], S.jptr[p + i + 1]):
-                out[ow + S.jcol[oc + j]] += J[oj + j] * s
+            for j in range(jptr[p + i], jptr[p + i + 1]):
+                out[ow + jcol[oc + j]] += J[oj + j] * s
 
 
-@njit(cache=True, nogil=True)
+@jit
 def hessian_product(S, J, H, sigma, D, delta_w, dw, out):
     """out <- Wf dw for all stages."""
-    for k in range(S.m.shape[0]):
+    for k in range(S.data.shape[0]):
         _stage_product(S, k, J, H, sigma, D, delta_w, dw, out)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2):
     """Solve for dw and the multiplier steps dY (rows of F and c) with right-hand sides rw and rR (row layout).
 
     `t1`, `t2` are workspaces of the size of w.
     """
-    K = S.m.shape[0]
+    group, ojptr, ojcol, lw = S.stage[S_GROUP], S.groups[S_OJPTR], S.groups[S_OJCOL], S.unknown_data[S_LW]
+    uw, jptr, jcol = S.unknown_data[S_UW], S.jptr, S.jacobian[S_JCOL]
+    a, chol, opiv, z = X.a, X.chol, X.offset[X_OPIV], X.z
+    oa, ochol, ogain, olu = X.offset[X_OA], X.offset[X_OCHOL], X.offset[X_OGAIN], X.offset[X_OLU]
+    oz, op = X.offset[X_OZ], X.offset[X_OP]
+    K = S.data.shape[0]
     n_max, m_max, nv_max = 1, 1, 1
     for k in range(K):
-        n_max = max(n_max, S.n[k])
-        m_max = max(m_max, S.m[k])
-        nv_max = max(nv_max, S.n[k] + S.m[k])
+        n_max = max(n_max, S.stage[S_N, k])
+        m_max = max(m_max, S.stage[S_M, k])
+        nv_max = max(nv_max, S.stage[S_N, k] + S.stage[S_M, k])
     pk = np.zeros(n_max)            # p of the stage behind
     b = np.zeros(n_max)
     mv = np.zeros(nv_max)
     # p_k is kept in dY (the place of lambda_k), feed-forward k in dw (u), z0 in dw (z), b in t1 (see below)
     for k in range(K - 1, -1, -1):
-        g = S.group[k]
-        n = S.n[k]
-        m = S.m[k]
-        e = S.e[k]
-        nn = S.n[k + 1]
+        g = group[k]
+        n = S.stage[S_N, k]
+        m = S.stage[S_M, k]
+        e = S.stage[S_E, k]
+        nn = S.stage[S_N, k + 1]
         nv = n + m
-        ow = S.ow[k]
-        orow = S.orow[k]
-        p = S.ojptr[g]
-        oc = S.ojcol[g]
-        oj = S.oj[k]
-        A = X.a[X.oa[k]:X.oa[k + 1]].reshape(nn, nv)
-        L = X.chol[X.ochol[k]:X.ochol[k + 1]].reshape(m, m)
-        gain = X.gain[X.ogain[k]:X.ogain[k + 1]].reshape(m, n)
+        ow = S.stage[S_OW, k]
+        orow = S.stage[S_OROW, k]
+        p = ojptr[g]
+        oc = ojcol[g]
+        oj = S.stage[S_OJ, k]
+        A = matrix(a, oa[k], nn, nv)
+        L = matrix(chol, ochol[k], m, m)
+        gain = matrix(X.gain, ogain[k], m, n)
         for i in range(nn):
             b[i] = rR[orow + i]
         for i in range(nv):
             mv[i] = rw[ow + i]
         if e > 0:
-            lu = X.lu[X.olu[k]:X.olu[k + 1]].reshape(e, e)
-            piv = X.piv[X.opiv[k]:X.opiv[k + 1]]
-            Z = X.z[X.oz[k]:X.oz[k + 1]].reshape(e, nv)
+            lu = matrix(X.lu, olu[k], e, e)
+            piv = X.piv[opiv[k]:opiv[k + 1]]
+            Z = matrix(z, oz[k], e, nv)
             z0 = dw[ow + nv:ow + nv + e]
             for i in range(nv):
                 dw[ow + i] = 0.0
@@ -448,14 +470,14 @@ def solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2):
                 for l in range(nv):
                     mv[l] += f * Z[i, l]
             for i in range(nn):
-                for j in range(S.jptr[p + i], S.jptr[p + i + 1]):
-                    c = S.jcol[oc + j]
+                for j in range(jptr[p + i], jptr[p + i + 1]):
+                    c = jcol[oc + j]
                     if c >= nv:
                         b[i] += J[oj + j] * z0[c - nv]
         if nn > 0:
-            Pn = X.p[X.op[k + 1]:X.op[k + 2]].reshape(nn, nn)
+            Pn = matrix(X.p, op[k + 1], nn, nn)
             for i in range(nn):
-                t1[S.ow[k + 1] + i] = b[i]
+                t1[S.stage[S_OW, k + 1] + i] = b[i]
             for i in range(nn):
                 s = pk[i]
                 for j in range(nn):
@@ -463,7 +485,7 @@ def solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2):
                 for l in range(nv):
                     mv[l] += A[i, l] * s
         for i in range(m):
-            if S.lw[ow + n + i] == S.uw[ow + n + i]:
+            if lw[ow + n + i] == uw[ow + n + i]:
                 mv[n + i] = 0.0
         for l in range(n):
             s = mv[l]
@@ -471,7 +493,7 @@ def solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2):
                 s += gain[i, l] * mv[n + i]
             pk[l] = s
         if k > 0:
-            ol = S.orow[k - 1]
+            ol = S.stage[S_OROW, k - 1]
             for l in range(n):
                 dY[ol + l] = pk[l]
         for i in range(m):
@@ -485,31 +507,31 @@ def solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2):
                 s -= L[j, i] * dw[ow + n + j]
             dw[ow + n + i] = s / L[i, i]
     for k in range(K):
-        g = S.group[k]
-        n = S.n[k]
-        m = S.m[k]
-        e = S.e[k]
-        nn = S.n[k + 1]
+        g = group[k]
+        n = S.stage[S_N, k]
+        m = S.stage[S_M, k]
+        e = S.stage[S_E, k]
+        nn = S.stage[S_N, k + 1]
         nv = n + m
-        ow = S.ow[k]
-        orow = S.orow[k]
-        A = X.a[X.oa[k]:X.oa[k + 1]].reshape(nn, nv)
-        gain = X.gain[X.ogain[k]:X.ogain[k + 1]].reshape(m, n)
+        ow = S.stage[S_OW, k]
+        orow = S.stage[S_OROW, k]
+        A = matrix(a, oa[k], nn, nv)
+        gain = matrix(X.gain, ogain[k], m, n)
         for i in range(m):
             s = dw[ow + n + i]
             for l in range(n):
                 s += gain[i, l] * dw[ow + l]
             dw[ow + n + i] = s
         if e > 0:
-            Z = X.z[X.oz[k]:X.oz[k + 1]].reshape(e, nv)
+            Z = matrix(z, oz[k], e, nv)
             for i in range(e):
                 s = dw[ow + nv + i]
                 for l in range(nv):
                     s += Z[i, l] * dw[ow + l]
                 dw[ow + nv + i] = s
         if nn > 0:
-            on = S.ow[k + 1]
-            Pn = X.p[X.op[k + 1]:X.op[k + 2]].reshape(nn, nn)
+            on = S.stage[S_OW, k + 1]
+            Pn = matrix(X.p, op[k + 1], nn, nn)
             for i in range(nn):
                 s = t1[on + i]
                 for l in range(nv):
@@ -523,18 +545,18 @@ def solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2):
                 dY[orow + i] = s
         if e > 0:
             # multipliers of c: c_z' dy_c = -(rw_z + (Wf dw)_z + F_z' dlam_{k+1})
-            lu = X.lu[X.olu[k]:X.olu[k + 1]].reshape(e, e)
-            piv = X.piv[X.opiv[k]:X.opiv[k + 1]]
-            p = S.ojptr[g]
-            oc = S.ojcol[g]
-            oj = S.oj[k]
+            lu = matrix(X.lu, olu[k], e, e)
+            piv = X.piv[opiv[k]:opiv[k + 1]]
+            p = ojptr[g]
+            oc = ojcol[g]
+            oj = S.stage[S_OJ, k]
             _stage_product(S, k, J, H, sigma, D, delta_w, dw, t2)
             y = dY[orow + nn:orow + nn + e]
             for i in range(e):
                 y[i] = -(rw[ow + nv + i] + t2[ow + nv + i])
             for i in range(nn):
-                for j in range(S.jptr[p + i], S.jptr[p + i + 1]):
-                    c = S.jcol[oc + j]
+                for j in range(jptr[p + i], jptr[p + i + 1]):
+                    c = jcol[oc + j]
                     if c >= nv:
                         y[c - nv] -= J[oj + j] * dY[orow + i]
             _lu_solve_transposed(lu, piv, y)

@@ -7,8 +7,9 @@
                 g_k = B_kᵀ λ_{k+1} + r_k                           r_k = ∂J/∂u_k, the explicit part
                 g_p = Σ_k C_kᵀ λ_{k+1} + s                         s   = ∂J/∂p,   the explicit part
 
-    second      δλ_k = A_kᵀ δλ_{k+1} + ∂_x(λ_{k+1}ᵀ A_k v + …) + δq_k, the derivative of the backward sweep along a tangent:
-                with L_k = λ_{k+1}ᵀ Φ(x_k, u_k, p) and v = (δx_k, δu_k, δp) it adds ∇²L_k v to the transposed sweep of δλ
+    second      δλ_k = A_kᵀ δλ_{k+1} + (∇²L_k v_k)_x + δq_k        L_k = λ_{k+1}ᵀ Φ(t_k, h_k, x_k, u_k, p)
+                δg_k = B_kᵀ δλ_{k+1} + (∇²L_k v_k)_u + δr_k        v_k = (δx_k, δu_k, δp), from the tangent sweep
+                δg_p = Σ_k C_kᵀ δλ_{k+1} + (∇²L_k v_k)_p + δs      which is the derivative of the backward sweep along v
 
 The step and its derivatives are machine code (`kernels.call`), with these inputs and outputs:
 
@@ -17,9 +18,9 @@ The step and its derivatives are machine code (`kernels.call`), with these input
     vjp         t, h, x, u, p, λ_next, g_p                        → λ, g_u, g_p           (g_p in place)
     second      t, h, x, u, p, λ_next, δx, δu, δp, δλ_next, δg_p  → δλ, δg_u, δg_p        (δg_p in place)
 
-Trajectories lie in blocks of W lanes: x has shape (blocks, N+1, n, W), u (blocks, N, m, W), p (blocks or 1, n_p, W), t and h
-(N, W). Then x_k of a block is one contiguous piece of memory which is handed to the machine code as it stands: the loops copy
-nothing and allocate nothing. One trajectory is one block with W = 1.
+Trajectories lie in blocks of W lanes: x has shape (blocks, N+1, n, W), u (blocks, N, m, W), p (blocks or 1, n_p, W), t
+and h (N, W). Then x_k of a block is one contiguous piece of memory which is handed to the machine code as it stands:
+the loops copy nothing and allocate nothing. One trajectory is one block with W = 1.
 
 Absent seeds are arrays of length 0 along their time axis; a q of length 1 seeds the last knot only.
 """
@@ -33,7 +34,7 @@ from numba import float64, int64, types, void
 from adjoint.kernels.announce import kernel
 from adjoint.kernels.call import address_of, call
 
-__all__ = ["backward", "forward", "jacobian_lanes", "jacobian_rows", "second", "tangent"]
+__all__ = ["backward", "forward", "jacobian_lanes", "jacobian_rows", "second", "tangent", "transpose"]
 
 _IN = [types.Array(float64, d, "C", readonly=True) for d in range(5)]  # accepts writeable arrays too
 _OUT = [types.Array(float64, d, "C") for d in range(5)]
@@ -41,8 +42,27 @@ _ADDRESSES = types.Array(int64, 1, "C")
 _MAP = types.Array(int64, 1, "C", readonly=True)
 _SENTENCE = "compiling the sweep kernels (once; kept on disk)"
 
-_PATH = (_IN[2], _IN[2], _IN[4], _IN[4], _IN[3])  # t, h, x, u, p
+_LINEARISATION = "compiling the linearisation kernels (once; kept on disk)"
+
+_PATH = (_IN[2], _IN[2], _IN[4], _IN[4], _IN[3])  # t, h, x, u, p in lanes
+_KNOTS = (_IN[1], _IN[1], _IN[2], _IN[2], _IN[2])  # t, h, x, u, p knot by knot
+_LAM_DX_DU_DP = (_IN[4], _IN[4], _IN[4], _IN[3])
 _SCRATCH = (_ADDRESSES, _ADDRESSES, _OUT[1])  # arg, res, work
+
+
+@kernel(void(_IN[3], _OUT[3]), _SENTENCE)
+def transpose(a, out):
+    """out[b, j, i] = a[b, i, j]: between (blocks, W, values) and (blocks, values, W), one axis being short."""
+    blocks, P, Q = a.shape
+    for b in range(blocks):
+        if P < Q:
+            for j in range(Q):
+                for i in range(P):
+                    out[b, j, i] = a[b, i, j]
+        else:
+            for i in range(P):
+                for j in range(Q):
+                    out[b, j, i] = a[b, i, j]
 
 
 @kernel(int64(int64, _IN[2], _IN[2], _OUT[4], _IN[4], _IN[3], types.boolean, *_SCRATCH), _SENTENCE)
@@ -122,7 +142,7 @@ def backward(vjp, t, h, x, u, p, q, r, lam, gu, gp, arg, res, work):
                         gu[b, k, e, w] += r[b, k, e, w]
 
 
-@kernel(void(int64, *_PATH, _IN[4], _IN[4], _IN[4], _IN[3], _IN[4], _IN[4], _OUT[4], _OUT[4], _OUT[3], *_SCRATCH), _SENTENCE)
+@kernel(void(int64, *_PATH, *_LAM_DX_DU_DP, _IN[4], _IN[4], _OUT[4], _OUT[4], _OUT[3], *_SCRATCH), _SENTENCE)
 def second(hvp, t, h, x, u, p, lam, dx, du, dp, dq, dr, dlam, dgu, dgp, arg, res, work):
     """Fill dlam and dgu, and add to dgp: the derivative of `backward` along the tangent (dx, du, dp)."""
     blocks, knots, n, W = x.shape
@@ -158,14 +178,13 @@ def second(hvp, t, h, x, u, p, lam, dx, du, dp, dq, dr, dlam, dgu, dgp, arg, res
                         dgu[b, k, e, w] += dr[b, k, e, w]
 
 
-@kernel(void(int64, _IN[1], _IN[1], _IN[2], _IN[2], _IN[2], _MAP, _MAP, _MAP, _OUT[2], _OUT[2], _OUT[2],
-             _OUT[2], _OUT[2], _OUT[2], _OUT[2], int64, *_SCRATCH), "compiling the linearisation kernels (once; kept on disk)")
+@kernel(void(int64, *_KNOTS, *[_MAP] * 3, *[_OUT[2]] * 7, int64, *_SCRATCH), _LINEARISATION)
 def jacobian_lanes(jacobians, t, h, x, u, p, map_A, map_B, map_C, A, B, C, th, xu, pl, nonzeros, per_p, arg, res, work):
     """A, B, C at K independent knots, W at a time.
 
-    Inputs have shapes t, h (K,), x (K, n), u (K, m), p (P, n_p) where knot k uses row k // per_p. The machine code returns the
-    nonzeros of A, B, C; entry j of A goes to the flat place map_A[j] of A[k]. Scratch: th (2, W), xu (n + m, W), pl (n_p, W),
-    nonzeros (all, W). Lanes beyond the last knot repeat it.
+    Inputs have shapes t, h (K,), x (K, n), u (K, m), p (P, n_p) where knot k uses row k // per_p. The machine code
+    returns the nonzeros of A, B, C; entry j of A goes to the flat place map_A[j] of A[k]. Lanes beyond the last knot
+    repeat it. C of length 0 is not wanted. Scratch: th (2, W), xu (n + m, W), pl (n_p, W), nonzeros (all, W).
     """
     K, n, m, n_p, W = x.shape[0], x.shape[1], u.shape[1], p.shape[1], th.shape[1]
     arg[0] = address_of(th, 0)
@@ -200,8 +219,7 @@ def jacobian_lanes(jacobians, t, h, x, u, p, map_A, map_B, map_C, A, B, C, th, x
                     C[k, map_C[j]] = nonzeros[at_C + j, w]
 
 
-@kernel(void(int64, _IN[1], _IN[1], _IN[2], _IN[2], _IN[2], _OUT[3], _OUT[3], _OUT[3], _OUT[1], _OUT[1], int64, *_SCRATCH),
-        "compiling the linearisation kernels (once; kept on disk)")
+@kernel(void(int64, *_KNOTS, *[_OUT[3]] * 3, _OUT[1], _OUT[1], int64, *_SCRATCH), _LINEARISATION)
 def jacobian_rows(vjp, t, h, x, u, p, A, B, C, unit, gp, per_p, arg, res, work):
     """A, B, C at K knots from a vjp alone: row i is the vjp of the unit vector e_i. C of length 0 is not wanted."""
     K, n, m, n_p = x.shape[0], x.shape[1], u.shape[1], p.shape[1]

@@ -153,9 +153,10 @@ def _ordered(function: casadi.Function) -> tuple[list[_Value], list[int | _Store
                     last_read[values[operand].element] = len(order)
             order.append(len(values))
         else:
+            what = " (a call of another function: an interpolant, a solver, ...)" if op == casadi.OP_CALL else ""
             raise NativeError(
-                f"function '{function.name()}' uses the operation {_op_name(op)}, which has no translation to machine"
-                " code. Rewrite it with arithmetic, comparisons and elementary functions."
+                f"function '{function.name()}' uses the operation {_op_name(op)}{what}, which has no translation to"
+                " machine code. Rewrite it with arithmetic, comparisons and elementary functions."
             )
         current[outputs[0]] = len(values)
         values.append(value)

@@ -5,8 +5,8 @@ Values are NumPy's. Two functions get a finite derivative where the textbook one
     norm     sqrt(z), z = sum of squares:  sqrt(z + e) - e  with e = (z == 0)     so that the gradient at 0 is 0
     hypot    hypot(x, y):                  hypot(x', y) - e with e = (x == 0 and y == 0), x' = 1 if e else x
 
-(0 is the centre of the subdifferential of a norm at 0.) Functions with a branch are written so that every branch is smooth,
-so that second derivatives are right as well.
+(0 is the centre of the subdifferential of a norm at 0.) Functions with a branch are written so that every branch is
+smooth, so that second derivatives are right as well.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Callable
 
 import casadi
 import numpy as np
-import scipy.special
+import scipy.special  # type: ignore[import-untyped]
 from casadi import SX
 
 __all__ = ["ARITHMETIC_ON_NUMBERS", "CONDITIONS", "OPERATIONS", "CONDITIONS_ONLY", "choose"]
 
 
 def choose(condition: SX, a: SX, b: SX) -> SX:
-    """Return a where the condition (0 or 1) holds, b elsewhere; the branch not taken may be NaN."""
+    """Return a where the condition is not 0, b elsewhere; the branch not taken may be NaN."""
     if condition.is_constant():
         return a if float(condition) else b
     return casadi.if_else(condition, a, b)

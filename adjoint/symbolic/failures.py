@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import linecache
 import traceback
 from collections.abc import Callable
@@ -16,15 +17,15 @@ def _code(function: Callable) -> CodeType | None:
     while True:
         if isinstance(function, functools.partial):
             function = function.func
-        elif getattr(function, "__wrapped__", None) is not None:
-            function = function.__wrapped__  # type: ignore[attr-defined]
+        elif inspect.unwrap(function) is not function:
+            function = inspect.unwrap(function)
         else:
             break
-    for candidate in (function, getattr(function, "__func__", None), getattr(type(function), "__call__", None)):
-        code = getattr(candidate, "__code__", None)
-        if isinstance(code, CodeType):
-            return code
-    return None
+    if inspect.ismethod(function):
+        function = function.__func__
+    if not inspect.isfunction(function):
+        function = type(function).__call__  # type: ignore[assignment]
+    return function.__code__ if inspect.isfunction(function) else None
 
 
 def function_name(function: Callable) -> str:
@@ -35,7 +36,7 @@ def function_name(function: Callable) -> str:
 
 
 def place(function: Callable, trace: TracebackType | None = None) -> str:
-    """Say where a function failed: at the innermost line of its own file, or at its definition when there is no trace."""
+    """Say where a function failed: at the innermost line of its own file, or at its definition without a traceback."""
     code = _code(function)
     name = function_name(function)
     if code is None:

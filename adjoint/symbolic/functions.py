@@ -1,8 +1,8 @@
 """NumPy's functions (not ufuncs) on traced arguments: the other half of NumPy's protocol.
 
-A few need values in NumPy's own code (where, clip, interp, linalg) and are written anew here, without values. Every other
-function is NumPy's own implementation on an object array, as for any subclass that overrides nothing: it ends in ufuncs, and
-what would need a value is refused there.
+A few need values in NumPy's own code (where, clip, interp, linalg) and are written anew here, without values. Every
+other function is NumPy's own implementation on an object array, as for any subclass that overrides nothing: it ends in
+ufuncs, and what would need a value is refused there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from adjoint.errors import TraceError
 from adjoint.symbolic import linear_algebra, piecewise
 from adjoint.symbolic.elementwise import choose
 from adjoint.symbolic.refusals import numpy_name, unsupported
-from adjoint.symbolic.traced import TracedArray, TracedScalar, apply_ufunc, as_scalar, is_traced, lift, map_scalars, wrap
+from adjoint.symbolic.traced import (
+    TracedArray,
+    TracedScalar,
+    apply_ufunc,
+    as_scalar,
+    is_traced,
+    lift,
+    map_scalars,
+    wrap,
+)
 
 __all__ = ["apply_function", "where_traced"]
 
@@ -27,7 +36,7 @@ def where_traced(condition: Any, a: Any, b: Any) -> Any:
     """np.where(condition, a, b) elementwise on traced values."""
 
     def one(c: TracedScalar, a: TracedScalar, b: TracedScalar) -> TracedScalar:
-        return TracedScalar(choose(c.sx if c.is_condition else c.sx != 0, a.sx, b.sx), a.is_condition and b.is_condition)
+        return TracedScalar(choose(c.sx, a.sx, b.sx), a.is_condition and b.is_condition)
 
     return map_scalars(one, condition, a, b)
 
@@ -95,7 +104,9 @@ def _array(A: SX) -> TracedArray:
 def _solve(a: Any, b: Any) -> Any:
     A, right = _square(a, "np.linalg.solve"), lift(b)
     if right.ndim not in (1, 2) or right.shape[0] != A.shape[0]:
-        raise TraceError(f"np.linalg.solve got A of shape {A.shape} and b of shape {right.shape}; they must have equal rows.")
+        raise TraceError(
+            f"np.linalg.solve got A of shape {A.shape} and b of shape {right.shape}; they must have equal rows."
+        )
     x = _array(linear_algebra.solve(A, _matrix(right.reshape(len(right), -1), "np.linalg.solve")))
     return x.reshape(right.shape)
 
@@ -108,7 +119,9 @@ def _inv(a: Any) -> Any:
 def _det(a: Any) -> Any:
     A = _square(a, "np.linalg.det")
     if A.shape[0] > linear_algebra.LARGEST_DETERMINANT:
-        raise unsupported(f"np.linalg.det of a matrix with {A.shape[0]} rows (at most {linear_algebra.LARGEST_DETERMINANT})")
+        raise unsupported(
+            f"np.linalg.det of a matrix with {A.shape[0]} rows (at most {linear_algebra.LARGEST_DETERMINANT})"
+        )
     return TracedScalar(linear_algebra.determinant(A))
 
 
@@ -129,9 +142,12 @@ def _like(function: Callable, args: tuple, kwargs: dict) -> TracedArray:
     return lift(function(*args, **{**kwargs, "dtype": object}))
 
 
-def _full_like(prototype: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Any:
+def _full_like(
+    prototype: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+) -> Any:
     """An array of one value that accepts traced numbers, whatever dtype was asked for; a scalar for a scalar."""
-    return wrap(lift(np.full(np.shape(prototype) if shape is None else shape, fill_value, object)).view(np.ndarray))
+    values = np.broadcast_to(lift(fill_value).view(np.ndarray), np.shape(prototype) if shape is None else shape)
+    return wrap(values.copy())
 
 
 def _zeros_like(prototype: Any, *args: Any, **kwargs: Any) -> Any:
@@ -167,9 +183,7 @@ def apply_function(function: Callable, args: tuple, kwargs: dict) -> Any:
     try:
         if override is not None:
             return override(*args, **kwargs)
-        lifted = tuple(lift(a) if is_traced(a) and not isinstance(a, TracedArray) else a for a in args)
-        named = {k: lift(a) if isinstance(a, TracedScalar) else a for k, a in kwargs.items()}
         # NumPy's default implementation, as for any subclass that overrides nothing
-        return wrap(np.ndarray.__array_function__(np.empty(0).view(TracedArray), function, (), lifted, named))  # type: ignore
+        return wrap(np.ndarray.__array_function__(np.empty(0), function, (), args, kwargs))
     except TypeError as error:
         raise unsupported(f"{numpy_name(function)} with these arguments ({error})") from error

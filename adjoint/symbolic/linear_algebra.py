@@ -1,8 +1,8 @@
 """Small dense linear algebra on CasADi SX matrices, without pivots: a graph has no values to choose a pivot by.
 
-    solve    n <= 3: the adjugate. n > 3: modified Gram-Schmidt applied to [A b], which is backward stable for A x = b
-             (Bjorck 1967): A = Q R column by column while b becomes z = Q^T b; then R x = z from the last row up.
-    det      expansion by rows over all sets of columns, each minor computed once: n 2^(n-1) products, no division.
+solve    n <= 3: the adjugate. n > 3: modified Gram-Schmidt applied to [A b], which is backward stable for A x = b
+         (Bjorck 1967): A = Q R column by column while b becomes z = Q^T b; then R x = z from the last row up.
+det      expansion by rows over all sets of columns, each minor computed once: n 2^(n-1) products, no division.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ LARGEST_DETERMINANT = 8
 def determinant(A: SX) -> SX:
     """Determinant of a square matrix with at most `LARGEST_DETERMINANT` rows."""
     n = A.shape[0]
-    minors = {(): SX(1)}  # minors[columns]: determinant of the first len(columns) rows restricted to those columns
+    # minors[columns] is the determinant of the first len(columns) rows restricted to those columns
+    minors: dict[tuple[int, ...], SX] = {(): SX(1)}
     for row in range(n):
         larger: dict[tuple[int, ...], SX] = {}
         for columns, minor in minors.items():

@@ -5,7 +5,8 @@ On interval k, between breakpoints b_k and b_{k+1}:
     s(x) = sum_d c[d, k] (x - b_k)^d,        k = the interval that holds x; the first and the last reach to infinity
 
 In a graph the interval is found by indicators e_k = [b_k <= x < b_{k+1}], which are 0 or 1 with derivative 0, and each
-coefficient is chosen by sum_k e_k c[d, k]: exactly, as all terms but one are 0. Only the one polynomial is differentiated.
+coefficient is chosen by sum_k e_k c[d, k]: exactly, as all terms but one are 0. Only the one polynomial is
+differentiated.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ def interval(x: np.ndarray, breaks: np.ndarray) -> np.ndarray:
 
 
 def evaluate(x: np.ndarray, breaks: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """s(x) on real or complex numbers of any shape. coefficients (degree+1, K), the constant term first."""
+    """s(x) on real or complex numbers of any shape. coefficients (degree+1, K, ...), the constant term first."""
     k = interval(x, breaks)
-    dx = x - breaks[k]
+    dx = (x - breaks[k]).reshape(x.shape + (1,) * (coefficients.ndim - 2))
     value = coefficients[-1, k]
     for c in coefficients[-2::-1]:
         value = value * dx + c[k]

@@ -17,8 +17,9 @@ from adjoint.errors import InputError
 __all__ = ["explicit_step"]
 
 
-def explicit_step(rhs: ca.Function, A: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64],
-                  substeps: int = 1) -> ca.Function:
+def explicit_step(
+    rhs: ca.Function, A: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], substeps: int = 1
+) -> ca.Function:
     """The step Φ(t, h, x, u, p) of the vector field rhs(t, x, u, p).
 
     Parameters

@@ -33,16 +33,18 @@ def trace(
 
     Parameters
     ----------
-    function : called as ``function(*args)`` with one value for each entry of `arguments`. Returns a number, or a list, tuple
-        or array of numbers; nested ones are raveled in order.
+    function : called as ``function(*args)`` with one value for each entry of `arguments`. Returns a number, or a list,
+        tuple or array of numbers; nested ones are raveled in order.
     arguments : name and length of each argument; None is a scalar, 0 an empty vector.
     outputs : number of values that must be returned; None is one scalar, -1 any number of values from 1 on.
     role : what the function is for, in the words of the error messages: ``"dynamics of system 'rocket'"``.
-    expects : a clause that explains `outputs` in the error about their number: ``"system 'rocket' has 3 states (h, v, m)"``.
+    expects : a clause that explains `outputs` in the error about their number:
+        ``"system 'rocket' has 3 states (h, v, m)"``.
 
     Returns
     -------
-    casadi.Function with the given argument names as inputs (columns) and one dense column ``out`` of length `outputs` (or 1).
+    casadi.Function with the given argument names as inputs (columns) and one dense column ``out`` of length `outputs`
+    (or 1).
 
     Raises
     ------
@@ -76,8 +78,9 @@ def trace(
         if not foreign:
             raise
         raise TraceError(
-            f"{role}: {place(function)} returned an expression of {', '.join(foreign)} that does not belong to this call. "
-            "A traced number of an earlier call was kept in a global, an attribute or a default argument; keep plain numbers there."
+            f"{role}: {place(function)} returned an expression of {', '.join(foreign)} that does not belong to this "
+            "call. A traced number of an earlier call was kept in a global, an attribute or a default argument; keep "
+            "plain numbers there."
         ) from error
 
 
@@ -106,13 +109,16 @@ def _flatten(result: Any, elements: list[SX], where: str) -> None:
             elements.append(result.sx)
     elif isinstance(result, (bool, int, float, np.bool_, np.integer, np.floating)):
         if not math.isfinite(result):
-            raise TraceError(f"{where} returned the constant {float(result)} as value {len(elements)}; a finite number is expected.")
+            raise TraceError(
+                f"{where} returned the constant {float(result)} as value {len(elements)}; a finite number is expected."
+            )
         elements.append(SX(float(result)))
     elif result is None:
         raise TraceError(f"{where} returned None. Is a `return` missing?")
     else:
         raise TraceError(
-            f"{where} returned an object of type {type(result).__name__}. Return a number, or a list or array of real numbers."
+            f"{where} returned an object of type {type(result).__name__}. Return a number, or a list or array of real "
+            "numbers."
         )
 
 
@@ -125,11 +131,7 @@ def _explain(error: Exception) -> str:
     if "read-only" in text:
         return f"{text}. The arguments must not be changed: work on a copy (x.copy())."
     if "must be of integer" in text or "only integer" in text or "only integers" in text:
-        return (
-            f"{text}. A traced number cannot be an index: look values up in an adjoint.Table, or choose with adjoint.where."
-        )
-    if "truth value" in text:
-        return f"{text}. Write adjoint.where(condition, a, b) for a branch, np.logical_and / np.logical_or to combine conditions."
+        return f"{text}. A traced number cannot be an index: use an adjoint.Table, or choose with adjoint.where."
     if isinstance(error, TypeError) and re.search(r"object|ufunc|no callable", text):
         return f"{text}. {ORDINARY_ARRAY_HINT}"
     return text

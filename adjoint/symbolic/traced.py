@@ -1,11 +1,11 @@
 """Traced numbers and arrays: what a user's function computes with while its graph is recorded.
 
-`TracedScalar` holds one CasADi expression. `TracedArray` is a NumPy array of dtype object that holds such scalars, so that
-slices, broadcasting, stacking, einsum and sums are NumPy's own. Both speak NumPy's protocols: `__array_ufunc__` sends every
-ufunc to `elementwise.OPERATIONS`, `__array_function__` goes to `functions`.
+`TracedScalar` holds one CasADi expression. `TracedArray` is a NumPy array of dtype object that holds such scalars, so
+that slices, broadcasting, stacking, einsum and sums are NumPy's own. Both speak NumPy's protocols: `__array_ufunc__`
+sends every ufunc to `elementwise.OPERATIONS`, `__array_function__` goes to `functions`.
 
-A traced number has no value. Whatever would need one (a truth value, a float, an index) is refused with the cure; `trace`
-adds the name of the function and the line.
+A traced number has no value. Whatever would need one (a truth value, a float, an index) is refused with the cure;
+`trace` adds the name of the function and the line.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from adjoint.errors import TraceError
 from adjoint.symbolic.elementwise import ARITHMETIC_ON_NUMBERS, CONDITIONS, CONDITIONS_ONLY, OPERATIONS
 from adjoint.symbolic.refusals import no_float, no_integer, no_truth_value, numpy_name, unsupported
 
-__all__ = ["TracedArray", "TracedScalar", "apply_scalar", "apply_ufunc", "as_scalar", "is_traced", "lift", "map_scalars", "wrap"]
-
-
-def _refuse_index(index: object) -> None:
-    for part in index if isinstance(index, tuple) else (index,):
-        if not is_traced(part):
-            continue
-        scalar = part.flat[0] if isinstance(part, TracedArray) and part.size else part
-        if isinstance(scalar, TracedScalar) and scalar.is_condition:
-            no_truth_value()
-        no_integer()
+__all__ = [
+    "TracedArray",
+    "TracedScalar",
+    "apply_scalar",
+    "apply_ufunc",
+    "as_scalar",
+    "is_traced",
+    "lift",
+    "map_scalars",
+    "wrap",
+]
 
 
 class TracedScalar:
@@ -180,7 +180,9 @@ class TracedScalar:
         no_integer()
 
     def __round__(self, digits: int | None = None) -> NoReturn:
-        raise TraceError("round() has no derivative and is not traced. Use np.floor(v + 0.5), or leave the value unrounded.")
+        raise TraceError(
+            "round() has no derivative and is not traced. Use np.floor(v + 0.5), or leave the value unrounded."
+        )
 
     # Attributes of NumPy's own scalars
     @property
@@ -293,19 +295,11 @@ class TracedScalar:
 class TracedArray(np.ndarray):
     """Array of traced numbers (dtype object). Elements may also be plain numbers, as after np.zeros_like(x)."""
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:  # type: ignore[override]
+    def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, **options: Any) -> Any:
         return apply_ufunc(ufunc, method, inputs, **options)
 
-    def __array_function__(self, function: Callable, types: Any, args: tuple, kwargs: dict) -> Any:  # type: ignore[override]
+    def __array_function__(self, function: Callable, types: Any, args: Any, kwargs: Any) -> Any:
         return _array_function(function, args, kwargs)
-
-    def __getitem__(self, index: Any) -> Any:
-        _refuse_index(index)
-        return super().__getitem__(index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        _refuse_index(index)
-        super().__setitem__(index, value)
 
     def clip(self, min: Any = None, max: Any = None, out: None = None) -> Any:  # type: ignore[override]
         return np.clip(self, min, max)
@@ -334,7 +328,9 @@ def _array_function(function: Callable, args: tuple, kwargs: dict) -> Any:
 
 
 def is_traced(value: object) -> bool:
-    """Whether a value is traced itself or is an object array, which may hold traced numbers."""
+    """Whether a value is traced itself, is an object array, which may hold traced numbers, or a list of such."""
+    if isinstance(value, (list, tuple)):
+        return any(is_traced(part) for part in value)
     return isinstance(value, TracedScalar) or (isinstance(value, np.ndarray) and value.dtype == object)
 
 
@@ -358,10 +354,14 @@ def as_scalar(value: Any) -> TracedScalar:
     if isinstance(value, (int, float, np.integer, np.floating)):
         return TracedScalar(SX(float(value)))
     if isinstance(value, (complex, np.complexfloating)):
-        raise TraceError(f"the complex constant {value} meets a traced number; a graph is real. Write the two parts separately.")
+        raise TraceError(
+            f"the complex constant {value} meets a traced number; a graph is real. Write the two parts separately."
+        )
     if value is None:
         raise TraceError("an element of an array was used before it was assigned. Start from np.zeros_like(x).")
-    raise TraceError(f"an object of type {type(value).__name__} meets a traced number. Expected a real number or an array.")
+    raise TraceError(
+        f"an object of type {type(value).__name__} meets a traced number. Expected a real number or an array."
+    )
 
 
 def apply_scalar(ufunc: np.ufunc, *operands: TracedScalar) -> TracedScalar:
@@ -373,8 +373,8 @@ def apply_scalar(ufunc: np.ufunc, *operands: TracedScalar) -> TracedScalar:
         raise TraceError("&, |, ^ and ~ combine conditions such as (x[0] > 0); they were given a number.")
     if ufunc in ARITHMETIC_ON_NUMBERS and len(operands) == 2 and all(a.is_condition for a in operands):
         raise TraceError(
-            "two conditions are added or subtracted, where NumPy and Python disagree on what that means. Combine them with "
-            "np.logical_or / np.logical_and, or make them numbers first: np.where(condition, 1.0, 0.0)."
+            "two conditions are added or subtracted, where NumPy and Python disagree on what that means. Combine them "
+            "with np.logical_or / np.logical_and, or make them numbers first: np.where(condition, 1.0, 0.0)."
         )
     return TracedScalar(operation(*[a.sx for a in operands]), ufunc in CONDITIONS)
 
@@ -424,7 +424,8 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple, out: Any = None, **
         else:
             result = map_scalars(functools.partial(apply_scalar, ufunc), *inputs)
     elif method == "reduce" and given <= {"axis", "keepdims", "initial"}:
-        result = _reduce(ufunc, inputs[0], *[options.get(k) for k in ("initial", "keepdims")], axis=options.get("axis", 0))
+        axis, keepdims = options.get("axis", 0), options.get("keepdims") is True
+        result = _reduce(ufunc, inputs[0], axis, keepdims, options.get("initial"))
     elif method == "accumulate" and given <= {"axis"}:
         result = _accumulate(ufunc, inputs[0], options.get("axis", 0))
     elif method == "outer" and not given:
@@ -432,7 +433,10 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple, out: Any = None, **
         result = map_scalars(functools.partial(apply_scalar, ufunc), a.reshape(a.shape + (1,) * b.ndim), b)
     else:
         raise unsupported(f"{numpy_name(ufunc)}" + (f".{method}" if method != "__call__" else "") + _with(given))
-    return result if out is None else _store(out[0], result)
+    if out is None:
+        return result
+    out[0][...] = result  # refused by a float array
+    return out[0]
 
 
 def _is_default(ufunc: np.ufunc, name: str, value: Any) -> bool:
@@ -451,13 +455,6 @@ def _with(options: set[str]) -> str:
     return f" with {', '.join(sorted(options))}=" if options else ""
 
 
-def _store(out: np.ndarray, result: Any) -> np.ndarray:
-    if out.dtype != object:
-        no_float()
-    out[...] = result
-    return out
-
-
 def _combine(ufunc: np.ufunc, elements: Sequence[TracedScalar], initial: Any = None) -> TracedScalar:
     """Fold a row of scalars with a binary ufunc, from the left."""
     if ufunc is np.add:  # a sum counts conditions, as NumPy's does
@@ -473,7 +470,7 @@ def _combine(ufunc: np.ufunc, elements: Sequence[TracedScalar], initial: Any = N
     return functools.reduce(functools.partial(apply_scalar, ufunc), elements)
 
 
-def _reduce(ufunc: np.ufunc, array: Any, initial: Any, keepdims: Any, axis: Any) -> Any:
+def _reduce(ufunc: np.ufunc, array: Any, axis: Any, keepdims: bool, initial: Any) -> Any:
     a = _plain(array)
     axes = tuple(range(a.ndim)) if axis is None else tuple(np.atleast_1d(axis).tolist())
     axes = tuple(np.lib.array_utils.normalize_axis_tuple(axes, a.ndim)) if a.ndim else ()
@@ -482,7 +479,7 @@ def _reduce(ufunc: np.ufunc, array: Any, initial: Any, keepdims: Any, axis: Any)
     result = np.empty(rows.shape[:-1], object)
     for index in np.ndindex(*result.shape):
         result[index] = _combine(ufunc, list(rows[index]), initial)
-    if keepdims is True:
+    if keepdims:
         return result.reshape([1 if i in axes else a.shape[i] for i in range(a.ndim)]).view(TracedArray)
     return wrap(result)
 

@@ -1,0 +1,91 @@
+"""The decorator of every compiled loop: Numba without the interpreter, cached in the library's own folder.
+
+Numba keys its cache by the file that a function stands in. A kernel here is made of functions of several files, and a stale
+mixture after an upgrade would be silently wrong; so the cache folder's name is a digest of all kernel sources, of Numba and of
+Python, and a file in it that cannot be read back counts as absent. Where the folder cannot be written, nothing is cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import caching
+
+from adjoint.native.cache import folder
+
+__all__ = ["jit"]
+
+
+@lru_cache(maxsize=1)
+def _digest() -> str:
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {sys.platform}".encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+class _Locator(caching._CacheLocator):
+    """Points Numba at the folder of this version of the kernels."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def get_cache_path(self) -> str:
+        return self._path
+
+    def get_source_stamp(self) -> str:
+        return _digest()
+
+    def get_disambiguator(self) -> None:
+        return None
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Locator | None:
+        locator = cls(str(folder() / f"kernels-{_digest()}"))
+        try:
+            locator.ensure_cache_path()
+        except OSError:
+            return None
+        return locator
+
+
+class _Implementation(caching.CompileResultCacheImpl):
+    _locator_classes = [_Locator]
+
+
+class _Cache(caching.FunctionCache):
+    """Numba's cache of one function, in our folder; whatever cannot be read back is compiled again."""
+
+    _impl_class = _Implementation
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            # Half-written or foreign file: pickle can raise anything here. Compiling again is always right.
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            warnings.warn(f"adjoint: compiled kernels cannot be kept on disk ({error}); set ADJOINT_CACHE_DIR to a "
+                          "folder that can be written.", stacklevel=2)
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a kernel at its first call; NumPy's division, contraction to fused multiply-add, no interpreter lock."""
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
+    if not numba.config.DISABLE_JIT:
+        try:
+            dispatcher._cache = _Cache(function)
+        except RuntimeError:
+            pass  # no folder that can be written: compiled anew in each process
+    return dispatcher

@@ -1,0 +1,551 @@
+"""The verbs of the library: the forward sweep, its tangent, and its transpose.
+
+    rollout          x_{k+1}  = Φ_k(x_k, u_k, p)
+    tangent          δx_{k+1} = A_k δx_k + B_k δu_k + C_k δp
+    sweep            λ_k = A_kᵀ λ_{k+1} + q_k,    ∂J/∂u_k = B_kᵀ λ_{k+1} + r_k,    ∂J/∂p = Σ C_kᵀ λ_{k+1} + s
+    linearize        A_k = ∂Φ_k/∂x,  B_k = ∂Φ_k/∂u,  C_k = ∂Φ_k/∂p
+    hessian_vector   the tangent of `sweep`
+
+For a number J(x_0 … x_N, u_0 … u_{N-1}, p) the caller gives the explicit partial derivatives q = ∂J/∂x, r = ∂J/∂u, s =
+∂J/∂p as ``dx, du, dp``; the sweep adds what flows through the dynamics. The loops themselves are in `kernels.sweep`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adjoint.errors import AdjointError, InputError
+from adjoint.kernels import sweep as kernels
+from adjoint.method import RK4, Method
+from adjoint.step import KernelStep, TracedStep
+from adjoint.system import System
+from adjoint.trajectory import Gradient, Trajectory
+
+__all__ = ["Linearization", "hessian_vector", "linearize", "rollout", "sweep", "tangent"]
+
+Array = NDArray[np.float64]
+Control = ArrayLike | Callable[[float], ArrayLike] | None
+
+
+class Linearization(NamedTuple):
+    """The Jacobians of every step: A (N, n, n), B (N, n, m), and C (N, n, n_p) if asked for; batches have one more
+    axis."""
+
+    A: Array
+    B: Array
+    C: Array | None
+
+
+def rollout(
+    system: System,
+    x0: ArrayLike,
+    u: Control = None,
+    t: ArrayLike | None = None,
+    p: ArrayLike | None = None,
+    method: Method = RK4,
+    steps: int | None = None,
+    allow_nonfinite: bool = False,
+) -> Trajectory:
+    """Step the system from x0 along its controls: the forward sweep.
+
+    Parameters
+    ----------
+    system : System
+    x0 : array_like (n,), or (batch, n)
+    u : array_like or callable, optional
+        (N, m), one row per step; (N,) if m = 1; (m,), a constant; (batch, N, m); or a function u(t), which is sampled
+        at the start of each step and held.
+    t : array_like (N+1,)
+        The knots, increasing or decreasing, equally spaced or not. A discrete system may do without: its knots are then
+        0, 1, 2, …, as many as u has rows or as `steps` says.
+    p : array_like (n_p,), or (batch, n_p)
+    method : Method
+        An explicit method. A discrete system does not use it.
+    steps : int, optional
+        N, for a discrete system without t whose u does not tell.
+    allow_nonfinite : bool
+        Return the trajectory even if a state overflows; otherwise that is an error which says where.
+
+    Returns
+    -------
+    Trajectory
+        A batch of paths if x0, u or p is one; everything else is then shared or repeated.
+
+    Raises
+    ------
+    InputError
+        If an argument does not fit the system; the message names both.
+    AdjointError
+        If a state becomes inf or nan; the message names the state, the step and the time.
+    """
+    if not isinstance(system, System):
+        raise InputError(
+            f"rollout: the first argument is {type(system).__name__}; expected a System. Wrap a function f(t, x, u, p) "
+            'as System(f, states="…").'
+        )
+    starts = _numbers("x0", x0, system)
+    if starts.ndim not in (1, 2) or starts.shape[-1] != system.n:
+        raise InputError(
+            f"x0 has shape {starts.shape}; system {system.name!r} has {_count(system, 'state')}. "
+            f"Pass one number per state, shape ({system.n},), or (batch, {system.n})."
+        )
+    knots = _knots(system, t, u, steps)
+    N = knots.size - 1
+    controls = _controls(system, u, knots)
+    parameters = _parameters(system, p)
+    batch = _batch(starts, controls, parameters)
+    paths = 1 if batch is None else batch
+    step = system.step(method)
+    W = _lanes(step, paths)
+
+    if batch is not None:
+        starts = np.broadcast_to(starts, (paths, system.n))
+        controls = np.ascontiguousarray(np.broadcast_to(controls, (paths, N, system.m)))
+    x = np.empty((-(-paths // W), N + 1, system.n, W))
+    x[:, 0] = _to_lanes(starts.reshape(paths, system.n), W)
+    u_lanes = _to_lanes(controls.reshape(paths, N, system.m), W)
+    code = step.step(W)
+    arg, res, work = code.scratch()
+    bad = kernels.forward(
+        code.address,
+        *_times(knots, W),
+        x,
+        u_lanes,
+        _parameter_lanes(parameters, W),
+        not allow_nonfinite,
+        arg,
+        res,
+        work,
+    )
+    if bad >= 0:
+        raise AdjointError(_overflow(system, knots, x[bad // N, bad % N + 1], bad % N, bad // N * W, batch))
+    states = _from_lanes(x, paths)
+    return Trajectory(
+        knots,
+        states if batch is not None else states[0],
+        controls,
+        parameters,
+        system,
+        None if system.discrete else method,
+    )
+
+
+def tangent(
+    trajectory: Trajectory, x0: ArrayLike | None = None, u: ArrayLike | None = None, p: ArrayLike | None = None
+) -> Array:
+    """How the path moves when x0, u and p move: the tangent sweep.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    x0, u, p : array_like, optional
+        The perturbations δx_0, δu, δp, with the shapes of x[0], u, p of the trajectory. Absent ones are zero.
+
+    Returns
+    -------
+    array (N+1, n), or (batch, N+1, n)
+        δx_k.
+    """
+    step, W, path = _unfold("tangent", trajectory)
+    dx, du, dp = _directions(trajectory, x0, u, p, W)
+    code = step.jvp(W)
+    kernels.tangent(code.address, *path, dx, du, dp, *code.scratch())
+    return _fold(trajectory, dx)
+
+
+def sweep(
+    trajectory: Trajectory, dx: ArrayLike | None = None, du: ArrayLike | None = None, dp: ArrayLike | None = None
+) -> Gradient:
+    """The gradient of a number J along the trajectory: the backward sweep.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    dx : array_like, optional
+        q_k = ∂J/∂x_k, with the shape of ``trajectory.x``; or that of its last knot, if J depends on x_N only.
+    du : array_like, optional
+        r_k = ∂J/∂u_k, where J depends on u explicitly; the shape of ``trajectory.u``.
+    dp : array_like, optional
+        s = ∂J/∂p, where J depends on p explicitly; the shape of ``trajectory.p``.
+
+    Returns
+    -------
+    Gradient
+        Total derivatives ``x0, u, p`` and the costate.
+
+    Examples
+    --------
+    J = ½ Σ |x_k - data_k|² has q = x - data: ``sweep(path, dx=path.x - data)``.
+    """
+    step, W, path = _unfold("sweep", trajectory)
+    q, r, gp = _seeds(trajectory, dx, du, dp, W, "dx", "du", "dp")
+    lam, gu = np.empty_like(path[2]), np.empty_like(path[3])
+    code = step.vjp(W)
+    kernels.backward(code.address, *path, q, r, lam, gu, gp, *code.scratch())
+    return _gradient(trajectory, lam, gu, gp)
+
+
+def hessian_vector(
+    trajectory: Trajectory,
+    dx: ArrayLike | None = None,
+    du: ArrayLike | None = None,
+    dp: ArrayLike | None = None,
+    *,
+    x0: ArrayLike | None = None,
+    u: ArrayLike | None = None,
+    p: ArrayLike | None = None,
+    ddx: ArrayLike | None = None,
+    ddu: ArrayLike | None = None,
+    ddp: ArrayLike | None = None,
+) -> Gradient:
+    """The Hessian of J times a direction: the tangent of the backward sweep.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    dx, du, dp : array_like, optional
+        The seeds q, r, s that were given to `sweep`.
+    x0, u, p : array_like, optional
+        The direction v, as for `tangent`.
+    ddx, ddu, ddp : array_like, optional
+        How the seeds change along v: with δx = tangent(trajectory, x0, u, p), ddx is (∂²J/∂x²) δx and so on; the shapes
+        are those of dx, du, dp. Absent where J has no second derivative of its own.
+
+    Returns
+    -------
+    Gradient
+        The products (∇²J v) with respect to ``x0, u, p``, and the perturbation δλ of the costate.
+
+    Examples
+    --------
+    For J = ½ Σ |x_k - data_k|²:
+    ``hessian_vector(path, dx=path.x - data, x0=v, ddx=tangent(path, x0=v))``.
+    """
+    step, W, path = _unfold("hessian_vector", trajectory)
+    code = step.second(W)
+    q, r, gp = _seeds(trajectory, dx, du, dp, W, "dx", "du", "dp")
+    dq, dr, dgp = _seeds(trajectory, ddx, ddu, ddp, W, "ddx", "ddu", "ddp")
+    delta_x, delta_u, delta_p = _directions(trajectory, x0, u, p, W)
+    lam, gu = np.empty_like(path[2]), np.empty_like(path[3])
+    dlam, dgu = np.empty_like(lam), np.empty_like(gu)
+    jvp, vjp = step.jvp(W), step.vjp(W)
+    kernels.tangent(jvp.address, *path, delta_x, delta_u, delta_p, *jvp.scratch())
+    kernels.backward(vjp.address, *path, q, r, lam, gu, gp, *vjp.scratch())
+    kernels.second(code.address, *path, lam, delta_x, delta_u, delta_p, dq, dr, dlam, dgu, dgp, *code.scratch())
+    return _gradient(trajectory, dlam, dgu, dgp)
+
+
+def linearize(trajectory: Trajectory, parameters: bool = False) -> Linearization:
+    """The Jacobians of every step along the trajectory.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    parameters : bool
+        Whether C = ∂Φ/∂p is wanted too; otherwise it is None (for a network it would be large).
+
+    Returns
+    -------
+    Linearization
+        ``A (N, n, n)``, ``B (N, n, m)``, ``C (N, n, n_p)`` or None; ``(batch, N, …)`` for a batch.
+    """
+    _check_trajectory("linearize", trajectory)
+    system, N = trajectory.system, len(trajectory)
+    paths = trajectory.batch or 1
+    h = np.diff(trajectory.t)
+    p = np.atleast_2d(trajectory.p)
+    A, B, C = system.step(trajectory.method).linearize(
+        np.tile(trajectory.t[:-1], paths),
+        np.tile(h, paths),
+        np.ascontiguousarray(trajectory.x[..., :-1, :]).reshape(paths * N, system.n),
+        trajectory.u.reshape(paths * N, system.m),
+        p,
+        N if len(p) > 1 else paths * N,
+        parameters,
+    )
+    lead = (N,) if trajectory.batch is None else (paths, N)
+    return Linearization(
+        A.reshape(*lead, *A.shape[1:]),
+        B.reshape(*lead, *B.shape[1:]),
+        C.reshape(*lead, *C.shape[1:]) if parameters else None,
+    )
+
+
+# ---- what the caller gave, checked ---------------------------------------------------------------
+
+
+def _numbers(name: str, value: object, system: System) -> Array:
+    """A fresh float64 array without inf and nan."""
+    try:
+        array = np.array(value, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} of system {system.name!r} is {value!r}, which is no array of real numbers ({error})."
+        ) from error
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise InputError(
+            f"{name} of system {system.name!r} has {array[where]} at index {where}; expected finite numbers."
+        )
+    return array
+
+
+def _count(system: System, kind: str) -> str:
+    """``3 states (h, v, m)``."""
+    size = {"state": system.n, "control": system.m, "parameter": system.n_p}[kind]
+    return f"{size} {kind}{'' if size == 1 else 's'}" + (f" ({system.describe(kind)})" if size else "")
+
+
+def _knots(system: System, t: ArrayLike | None, u: Control, steps: int | None) -> Array:
+    if t is None:
+        if not system.discrete:
+            raise InputError(
+                f"system {system.name!r} is continuous: pass its knots, for example t=np.linspace(0, 1, 101)."
+            )
+        return np.arange(_steps(system, u, steps) + 1.0)
+    if steps is not None:
+        raise InputError(
+            f"rollout of system {system.name!r}: both t and steps are given. t already says how many steps there are."
+        )
+    knots = _numbers("t", t, system)
+    if knots.ndim != 1 or knots.size < 2:
+        raise InputError(f"t has shape {knots.shape}; expected (N+1,), the knots of N >= 1 steps.")
+    h = np.diff(knots)
+    if not ((h > 0).all() or (h < 0).all()):
+        k = int(np.argmax(h * np.sign(h[0] if h[0] else 1.0) <= 0))
+        raise InputError(
+            f"t is not monotone: t[{k}] = {knots[k]:g} and t[{k + 1}] = {knots[k + 1]:g}. "
+            "The knots increase, or decrease, from first to last."
+        )
+    return knots
+
+
+def _steps(system: System, u: Control, steps: int | None) -> int:
+    if steps is not None:
+        if not isinstance(steps, int | np.integer) or steps < 1:
+            raise InputError(f"steps is {steps!r}; expected a positive integer.")
+        return int(steps)
+    shape: tuple[int, ...] = () if u is None or callable(u) else np.asarray(u).shape
+    if len(shape) >= 2 and shape[-2] > 0:
+        return shape[-2]
+    if len(shape) == 1 and system.m == 1 and shape[0] > 0:
+        return shape[0]
+    raise InputError(
+        f"rollout of system {system.name!r}: nothing says how many steps to take. Pass steps=N, the knots t, "
+        f"or u with one row per step, shape (N, {system.m})."
+    )
+
+
+def _controls(system: System, u: Control, knots: Array) -> Array:
+    """(N, m) or (batch, N, m)."""
+    N, m = knots.size - 1, system.m
+    if u is None:
+        if m:
+            raise InputError(
+                f"u is missing; system {system.name!r} has {_count(system, 'control')}. Pass shape ({N}, {m}), one row "
+                f"per step, or ({m},) for a constant."
+            )
+        return np.zeros((N, 0))
+    if callable(u):
+        array = _numbers("u(t)", [np.reshape(u(float(t_k)), -1) for t_k in knots[:-1]], system)
+        if array.shape != (N, m):
+            raise InputError(
+                f"u(t) returned {array.size // N} numbers; system {system.name!r} has {_count(system, 'control')}."
+            )
+        return array
+    array = _numbers("u", u, system)
+    if array.ndim == 1 and m == 1 and array.size == N:
+        return array[:, None]
+    if array.shape == (m,) or (array.ndim == 0 and m == 1):
+        return np.tile(array.reshape(m), (N, 1))
+    if array.ndim in (2, 3) and array.shape[-2:] == (N, m):
+        return array
+    hint = (
+        f" It has a row per knot, and a control is held over a step: drop the last row (u[:{N}])."
+        if array.ndim >= 1 and N + 1 in array.shape[:2]
+        else ""
+    )
+    raise InputError(
+        f"u has shape {array.shape}; system {system.name!r} has {_count(system, 'control')} and t has {N} steps. "
+        f"Pass shape ({N}, {m}), ({m},) for a constant, or (batch, {N}, {m}).{hint}"
+    )
+
+
+def _parameters(system: System, p: ArrayLike | None) -> Array:
+    """(n_p,) or (batch, n_p)."""
+    array = _numbers("p", () if p is None else p, system)
+    if array.ndim not in (1, 2) or array.shape[-1] != system.n_p:
+        given = "p is missing" if p is None else f"p has shape {array.shape}"
+        raise InputError(
+            f"{given}; system {system.name!r} has {_count(system, 'parameter')}. "
+            f"Pass shape ({system.n_p},), or (batch, {system.n_p})."
+        )
+    return array
+
+
+def _batch(x0: Array, u: Array, p: Array) -> int | None:
+    """The common batch size of x0 (…, n), u (…, N, m), p (…, n_p); None if none of them is a batch."""
+    sizes = {
+        name: len(array) for name, array, single in (("x0", x0, 1), ("u", u, 2), ("p", p, 1)) if array.ndim > single
+    }
+    if len(set(sizes.values())) > 1:
+        raise InputError(
+            "the batch sizes differ: "
+            + ", ".join(f"{name} has {size}" for name, size in sizes.items())
+            + ". Each is one number of paths, or unbatched."
+        )
+    if 0 in sizes.values():
+        raise InputError(f"{' and '.join(sizes)} of shape (0, …) make a batch of no paths; expected at least one.")
+    return next(iter(sizes.values()), None)
+
+
+def _check_trajectory(verb: str, trajectory: Trajectory) -> None:
+    if not isinstance(trajectory, Trajectory):
+        raise InputError(
+            f"{verb}: the first argument is {type(trajectory).__name__}; expected the Trajectory "
+            "that `rollout` returns."
+        )
+
+
+def _shaped(name: str, value: ArrayLike, like: str, shapes: tuple[tuple[int, ...], ...], system: System) -> Array:
+    array = _numbers(name, value, system)
+    if array.shape not in shapes:
+        raise InputError(
+            f"{name} has shape {array.shape}; expected {' or '.join(map(str, shapes))}, as {like} of "
+            f"this trajectory of system {system.name!r}."
+        )
+    return array
+
+
+def _overflow(system: System, t: Array, x_next: Array, k: int, first: int, batch: int | None) -> str:
+    """The sentence for a non-finite x_{k+1}, given as the (n, W) block of the paths `first` …"""
+    lane, e = (int(i) for i in np.argwhere(~np.isfinite(x_next.T))[0])
+    path = "" if batch is None else f" of path {min(first + lane, batch - 1)} of the batch"
+    others = f" ({np.count_nonzero(~np.isfinite(x_next[:, lane]))} of {system.n} states)" if system.n > 1 else ""
+    cure = "Check the map and its inputs" if system.discrete else "Take shorter steps, check x0, u and p"
+    return (
+        f"the state {system.states[e]} became {x_next[e, lane]} at step {k} (t = {t[k]:g}){path} of system "
+        f"{system.name!r}{others}. {cure}, or pass allow_nonfinite=True to look at the path."
+    )
+
+
+# ---- lanes: (batch, …) ↔ (blocks, …, W) ----------------------------------------------------------
+
+
+def _lanes(step: TracedStep | KernelStep, paths: int) -> int:
+    return step.lanes if paths > 1 else 1
+
+
+def _to_lanes(a: Array, W: int, pad_with_zero: bool = False) -> Array:
+    """(batch, …) → (blocks, …, W). A last block that is not full repeats the last path, or is filled with zeros."""
+    if W == 1:
+        return a[..., None]
+    missing = -len(a) % W
+    if missing:
+        filling = np.zeros_like(a[:1]) if pad_with_zero else a[-1:]
+        a = np.concatenate([a, np.repeat(filling, missing, axis=0)])
+    blocks, values = len(a) // W, math.prod(a.shape[1:])
+    out = np.empty((blocks, values, W))
+    kernels.transpose(np.ascontiguousarray(a).reshape(blocks, W, values), out)
+    return out.reshape(blocks, *a.shape[1:], W)
+
+
+def _from_lanes(a: Array, paths: int) -> Array:
+    """(blocks, …, W) → (batch, …)."""
+    if a.shape[-1] == 1:
+        return a[..., 0]
+    blocks, W, values = len(a), a.shape[-1], math.prod(a.shape[1:-1])
+    out = np.empty((blocks, W, values))
+    kernels.transpose(a.reshape(blocks, values, W), out)
+    return out.reshape(blocks * W, *a.shape[1:-1])[:paths]
+
+
+def _times(t: Array, W: int) -> tuple[Array, Array]:
+    """t_k and h_k in all lanes: (N, W)."""
+    h = t[1:] - t[:-1]
+    if W == 1:
+        return t[:-1, None], h[:, None]
+    return np.repeat(t[:-1, None], W, axis=1), np.repeat(h[:, None], W, axis=1)
+
+
+def _parameter_lanes(p: Array, W: int) -> Array:
+    """(blocks or 1, n_p, W): one block for all if p is shared."""
+    if p.ndim == 2:
+        return _to_lanes(p, W)
+    return p[None, :, None] if W == 1 else np.repeat(p[None, :, None], W, axis=2)
+
+
+def _unfold(
+    verb: str, trajectory: Trajectory
+) -> tuple[TracedStep | KernelStep, int, tuple[Array, Array, Array, Array, Array]]:
+    """The step, W, and (t, h, x, u, p) in lanes."""
+    _check_trajectory(verb, trajectory)
+    system, N = trajectory.system, len(trajectory)
+    paths = trajectory.batch or 1
+    step = system.step(trajectory.method)
+    W = _lanes(step, paths)
+    x = _to_lanes(trajectory.x.reshape(paths, N + 1, system.n), W)
+    u = _to_lanes(trajectory.u.reshape(paths, N, system.m), W)
+    return step, W, (*_times(trajectory.t, W), x, u, _parameter_lanes(trajectory.p, W))
+
+
+def _fold(trajectory: Trajectory, a: Array) -> Array:
+    batched = _from_lanes(a, trajectory.batch or 1)
+    return batched if trajectory.batch is not None else batched[0]
+
+
+def _seeds(
+    trajectory: Trajectory, dx: ArrayLike | None, du: ArrayLike | None, dp: ArrayLike | None, W: int, *names: str
+) -> tuple[Array, Array, Array]:
+    """q, r in lanes (of length 0 along time where absent), and g_p holding s."""
+    system, x, u, p = trajectory.system, trajectory.x, trajectory.u, trajectory.p
+    paths = trajectory.batch or 1
+    blocks = -(-paths // W)
+    q, r = np.zeros((blocks, 0, system.n, W)), np.zeros((blocks, 0, system.m, W))
+    if dx is not None:
+        given = _shaped(names[0], dx, "x or x at the last knot", (x.shape, x[..., -1, :].shape), system)
+        knots = len(trajectory) + 1 if given.shape == x.shape else 1
+        q = _to_lanes(given.reshape(paths, knots, system.n), W, pad_with_zero=True)
+    if du is not None:
+        given = _shaped(names[1], du, "u", (u.shape,), system)
+        r = _to_lanes(given.reshape(paths, len(trajectory), system.m), W, pad_with_zero=True)
+    s = np.zeros(p.shape) if dp is None else _shaped(names[2], dp, "p", (p.shape,), system)
+    if p.ndim == 2:
+        return q, r, _to_lanes(s, W, pad_with_zero=True)
+    gp = np.zeros((1, system.n_p, W))
+    gp[0, :, 0] = s  # the lanes are summed in the end, so that one of them carries s
+    return q, r, gp
+
+
+def _directions(
+    trajectory: Trajectory, x0: ArrayLike | None, u: ArrayLike | None, p: ArrayLike | None, W: int
+) -> tuple[Array, Array, Array]:
+    """δx with δx_0 filled in, δu, δp, in lanes."""
+    system, x, N = trajectory.system, trajectory.x, len(trajectory)
+    paths = trajectory.batch or 1
+
+    def given(name: str, value: ArrayLike | None, like: str, target: Array) -> Array:
+        return np.zeros(target.shape) if value is None else _shaped(name, value, like, (target.shape,), system)
+
+    start = given("x0", x0, "x at the first knot", x[..., 0, :])
+    du = given("u", u, "u", trajectory.u)
+    dp = given("p", p, "p", trajectory.p)
+    dx = np.empty((-(-paths // W), N + 1, system.n, W))
+    dx[:, 0] = _to_lanes(start.reshape(paths, system.n), W)
+    return dx, _to_lanes(du.reshape(paths, N, system.m), W), _parameter_lanes(dp, W)
+
+
+def _gradient(trajectory: Trajectory, lam: Array, gu: Array, gp: Array) -> Gradient:
+    costate = _fold(trajectory, lam)
+    shared = trajectory.p.ndim == 1
+    return Gradient(
+        costate[..., 0, :].copy(),
+        _fold(trajectory, gu),
+        gp[0].sum(axis=-1) if shared else _from_lanes(gp, len(trajectory.p)),
+        costate,
+    )
