@@ -1,10 +1,10 @@
-"""Adaptive integration of a continuous system under a piecewise-polynomial control: the independent judge of a
-transcription.
+"""Adaptive integration of a continuous system under a piecewise-polynomial control.
 
     propagate    x(t_k) from x_0 by one continuous run over all intervals
     restarts     x(t_{k+1}) from x_k in each interval by itself; minus x_{k+1} it is the defect of a discrete path
 
-Both use an embedded explicit pair (`Method.b_hat`), whose error per step is kept below ``atol + rtol |x|``.
+It is the independent judge of a transcription. Both use an embedded explicit pair (`Method.b_hat`), whose error per
+step is kept below ``atol + rtol |x|``.
 """
 
 from __future__ import annotations

@@ -277,7 +277,7 @@ def radau(stages: int) -> Method:
 
 
 def method(name: str) -> Method:
-    """Look a method up by name: ``"rk4"``, ``"dopri5"``, ``"gauss3"``, ``"radau2"`` …
+    """Look a method up by name: ``"rk4"``, ``"dopri5"``, ``"gauss3"``, ``"radau2"``.
 
     Raises
     ------
@@ -303,8 +303,7 @@ def _check_stages(family: str, stages: int) -> int:
 
 
 def _roots(terms: list[tuple[int, float]]) -> Array:
-    """Zeros on [0, 1] of Σ coefficient · P_degree(2c - 1), ascending: eigenvalues, then two Newton steps to the last
-    bit."""
+    """Zeros on [0, 1] of Σ coefficient · P_degree(2c - 1), ascending: eigenvalues, polished by two Newton steps."""
     series = np.zeros(terms[0][0] + 1)
     for degree, coefficient in terms:
         series[degree] = coefficient

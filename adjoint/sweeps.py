@@ -33,8 +33,7 @@ Control = ArrayLike | Callable[[float], ArrayLike] | None
 
 
 class Linearization(NamedTuple):
-    """The Jacobians of every step: A (N, n, n), B (N, n, m), and C (N, n, n_p) if asked for; batches have one more
-    axis."""
+    """The Jacobians of every step: A (N, n, n), B (N, n, m), C (N, n, n_p) or None; a batch has one more axis."""
 
     A: Array
     B: Array
@@ -423,7 +422,7 @@ def _shaped(name: str, value: ArrayLike, like: str, shapes: tuple[tuple[int, ...
 
 
 def _overflow(system: System, t: Array, x_next: Array, k: int, first: int, batch: int | None) -> str:
-    """The sentence for a non-finite x_{k+1}, given as the (n, W) block of the paths `first` …"""
+    """The sentence for a non-finite x_{k+1}, given as the (n, W) block of the paths from `first` on."""
     lane, e = (int(i) for i in np.argwhere(~np.isfinite(x_next.T))[0])
     path = "" if batch is None else f" of path {min(first + lane, batch - 1)} of the batch"
     others = f" ({np.count_nonzero(~np.isfinite(x_next[:, lane]))} of {system.n} states)" if system.n > 1 else ""

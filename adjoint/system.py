@@ -225,7 +225,9 @@ class System:
             )
         if self._graph is None:
             arguments: list[tuple[str, int | None]] = [("t", None), ("x", self.n), ("u", self.m), ("p", self.n_p)]
-            self._graph = trace(self._f, arguments, self.n, f"dynamics of system {self.name!r}")
+            role = f"dynamics of system {self.name!r}"
+            states = f"{self.n} state{'' if self.n == 1 else 's'} ({self.describe('state')})"
+            self._graph = trace(self._f, arguments, self.n, role, f"system {self.name!r} has {states}")
         return self._graph
 
     def index(self, name: str) -> tuple[str, int | slice]:

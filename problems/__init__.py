@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from adjoint.control.problem import OptimalControlProblem
+from adjoint import OptimalControlProblem
 from adjoint.errors import InputError
 from adjoint.names import near
 
@@ -52,7 +52,8 @@ def find(name: str) -> OptimalControlProblem:
     """
     problem = _function(name)()
     if not isinstance(problem, OptimalControlProblem):
-        raise InputError(f"problems/{name}.py: {name}() returned {type(problem).__name__}; expected an OptimalControlProblem.")
+        raise InputError(f"problems/{name}.py: {name}() returned {type(problem).__name__}; "
+                         "expected an OptimalControlProblem.")
     return problem
 
 
@@ -65,7 +66,8 @@ def describe(name: str) -> str:
         If there is no such problem.
     """
     function = _function(name)
-    return f"{name}{inspect.signature(function)}\n\n{inspect.getdoc(function)}"
+    signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
+    return f"{name}{signature}\n\n{inspect.getdoc(function)}"
 
 
 def recommended(name: str) -> Mapping[str, Any]:
@@ -89,5 +91,6 @@ def _module(name: str) -> ModuleType:
 def _function(name: str) -> Callable[[], Any]:
     function = getattr(_module(name), name, None)
     if not callable(function):
-        raise InputError(f"problems/{name}.py holds no function {name}(). A problem's file defines one function of its own name.")
+        raise InputError(f"problems/{name}.py holds no function {name}(). "
+                         "A problem's file defines one function of its own name.")
     return function

@@ -8,7 +8,8 @@ from scipy.optimize import brentq  # type: ignore[import-untyped]
 import adjoint
 
 
-def brachistochrone(gravity: float = 9.8, target: tuple[float, float | None] = (2.0, 2.0)) -> adjoint.OptimalControlProblem:
+def brachistochrone(gravity: float = 9.8,
+                    target: tuple[float, float | None] = (2.0, 2.0)) -> adjoint.OptimalControlProblem:
     """The curve of quickest descent of a bead that starts at rest.
 
     ::
@@ -23,7 +24,9 @@ def brachistochrone(gravity: float = 9.8, target: tuple[float, float | None] = (
     target : (X, Y)
         Where the bead arrives; Y = None leaves the depth free.
 
-    Notes ----- The answer is a cycloid, x = R(φ - sin φ), y = R(1 - cos φ), with φ = 2θ = sqrt(g/R) t; it gives
+    Notes
+    -----
+    The answer is a cycloid, x = R(φ - sin φ), y = R(1 - cos φ), with φ = 2θ = sqrt(g/R) t; it gives
     the optimum that the problem carries as `published`. With Y free φ(t_f) = π, the curve arrives level, and
     t_f = sqrt(π X/g).
 

@@ -17,7 +17,9 @@ def bryson_denham(limit: float = 1 / 9, weight: float = 0.5) -> adjoint.OptimalC
     weight : float
         c.
 
-    Notes ----- Optimum in closed form, for c = 1/2: J = 4/(9l), 2 + 6(1 - 4l)² and 2 in the three cases. On the
+    Notes
+    -----
+    Optimum in closed form, for c = 1/2: J = 4/(9l), 2 + 6(1 - 4l)² and 2 in the three cases. On the
     way in (l <= 1/6): u = -2/(3l) (1 - t/(3l)) up to t = 3l, then 0 along the wall; the way out is its mirror
     image. At entry and exit λ_v is continuous and λ_x jumps: as an absolutely continuous function it does not
     exist.
@@ -31,12 +33,10 @@ def bryson_denham(limit: float = 1 / 9, weight: float = 0.5) -> adjoint.OptimalC
         _, v = x
         return [v, u[0]]
 
-    if limit <= 1 / 6:
-        optimum = 4 / (9 * limit)
-    else:
-        optimum = 2 + 6 * max(0.0, 1 - 4 * limit) ** 2
+    optimum = 4 / (9 * limit) if limit <= 1 / 6 else 2 + 6 * max(0.0, 1 - 4 * limit) ** 2
     return adjoint.OptimalControlProblem(
         adjoint.System(mass, states="x v", controls="u"),
         initial=dict(x=0, v=1), final=dict(x=0, v=-1), bounds=dict(x=(None, limit)), t=(0, 1),
         running=lambda t, x, u, p: weight * u[0] ** 2,
-        name="bryson_denham", published=2 * weight * optimum, source="Bryson, Denham and Dreyfus, AIAA J. 1 (1963) 2544-2550")
+        name="bryson_denham", published=2 * weight * optimum,
+        source="Bryson, Denham and Dreyfus, AIAA J. 1 (1963) 2544-2550")

@@ -46,9 +46,11 @@ def cart_pole(cart: float = 1.0, pole: float = 0.3, distance: float = 1.0,
                 (length * m2 * s * rate ** 2 + F + m2 * g * c * s) / mass,
                 -(length * m2 * c * s * rate ** 2 + F * c + (m1 + m2) * g * s) / (length * mass)]
 
-    known = {(1, 0.3, 1, 20): 58.80767, (2, 0.5, 0.8, 100): 225.55373}
+    known = {(1, 0.3, 1, 20): 58.8}
     return adjoint.OptimalControlProblem(
         adjoint.System(cart_with_pole, states="position angle speed rate", controls="force"),
-        initial=dict(position=0, angle=0, speed=0, rate=0), final=dict(position=distance, angle=math.pi, speed=0, rate=0),
+        initial=dict(position=0, angle=0, speed=0, rate=0),
+        final=dict(position=distance, angle=math.pi, speed=0, rate=0),
         bounds=dict(position=(-2, 2), force=(-force, force)), t=(0, 2), running=lambda t, x, u, p: u[0] ** 2,
-        name="cart_pole", published=known.get((cart, pole, distance, force)), source="Kelly, SIAM Review 59 (2017) 849-904")
+        name="cart_pole", published=known.get((cart, pole, distance, force)),
+        source="Kelly, SIAM Review 59 (2017) 849-904")

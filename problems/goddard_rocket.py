@@ -22,7 +22,9 @@ def goddard_rocket(speed_limit: float | None = None) -> adjoint.OptimalControlPr
     speed_limit : float, optional
         v <= speed_limit; 0.1 in the control-toolbox tutorial.
 
-    Notes ----- Full thrust, then a *singular arc* along the surface D (1 + 2v) = m/h², until the fuel is spent,
+    Notes
+    -----
+    Full thrust, then a *singular arc* along the surface D (1 + 2v) = m/h², until the fuel is spent,
     then a coast up to v = 0. With the limit, an arc with v = speed_limit lies between the last two.
 
     Optimum: h = 1.0128369183, t_f = 0.1988562621; with speed_limit=0.1: 1.0125763247, t_f = 0.2020474406 (the
@@ -41,6 +43,7 @@ def goddard_rocket(speed_limit: float | None = None) -> adjoint.OptimalControlPr
     known = {None: 1.01283, 0.1: 1.01257}
     return adjoint.OptimalControlProblem(
         adjoint.System(rocket, states="h v m", controls="thrust"),
-        initial=dict(h=1, v=0, m=1), final=dict(m=0.6), bounds=dict(thrust=(0, 3.5), h=(1, None), v=(None, speed_limit)),
+        initial=dict(h=1, v=0, m=1), final=dict(m=0.6),
+        bounds=dict(thrust=(0, 3.5), h=(1, None), v=(None, speed_limit)),
         maximize=lambda t, x, p: x[0], t=(0, adjoint.free(0.2)),
         name="goddard_rocket", published=known.get(speed_limit), source="Dolan, More and Munson, COPS 3.0 (2004)")

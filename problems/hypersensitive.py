@@ -4,8 +4,8 @@ import numpy as np
 
 import adjoint
 
-# Boundary layers of width about 1 at both ends and nothing in between, whatever the horizon: the intervals grow a hundredfold
-# from either end to the middle.
+# Boundary layers of width about 1 at both ends and nothing in between, whatever the horizon: the intervals grow
+# a hundredfold from either end to the middle.
 _HALF = (np.geomspace(1, 101, 40) - 1) / 200
 RECOMMENDED = dict(intervals=np.concatenate([_HALF, 1 - _HALF[-2::-1]]))
 
@@ -23,7 +23,9 @@ def hypersensitive(horizon: float = 50.0) -> adjoint.OptimalControlProblem:
         T. The longer, the more sensitive: errors grow like exp(T) both ways, so shooting over the whole horizon
         is hopeless.
 
-    Notes ----- For T >= 20 the optimum does not depend on T. H vanishes up to exp(-T), which gives each layer a
+    Notes
+    -----
+    For T >= 20 the optimum does not depend on T. H vanishes up to exp(-T), which gives each layer a
     feedback law, u = x³ - sqrt(x⁶ + x²) going in and u = x³ + sqrt(x⁶ + x²) coming out, and J as the sum of two
     quadratures: 1.330806904943. PSOPT quotes 1.330826 at T = 50, dymos and GPOPS-II 1.3308.
 

@@ -21,7 +21,9 @@ def obstacle_avoidance() -> adjoint.OptimalControlProblem:
     - left of c_1, then right of c_2: 4.570399491;
     - left of both: 6.472077800.
 
-    Notes ----- The problem is published with x' = V cos θ, y' = V sin θ at the fixed speed V = 2.138, and then
+    Notes
+    -----
+    The problem is published with x' = V cos θ, y' = V sin θ at the fixed speed V = 2.138, and then
     J = V² = 4.571044 for *every* feasible path: that is a feasibility problem and its cost tells nothing. The
     free speed makes it well posed. Constraints hold at the nodes of the mesh, so that the path cuts a corner of
     size O(h²).

@@ -28,6 +28,7 @@ def particle_steering() -> adjoint.OptimalControlProblem:
 
     return adjoint.OptimalControlProblem(
         adjoint.System(particle, states="x y vx vy", controls="angle"),
-        initial=dict(x=0, y=0, vx=0, vy=0), final=dict(y=5, vx=45, vy=0), bounds=dict(angle=(-math.pi / 2, math.pi / 2)),
+        initial=dict(x=0, y=0, vx=0, vy=0), final=dict(y=5, vx=45, vy=0),
+        bounds=dict(angle=(-math.pi / 2, math.pi / 2)),
         minimize=lambda t, x, p: t, t=(0, adjoint.free(1.0)),
         name="particle_steering", published=0.55457088, source="Bryson and Ho (1975), sec. 2.4; value: PSOPT")

@@ -21,13 +21,15 @@ def pendulum_swing_up(torque: float = 6.0) -> adjoint.OptimalControlProblem:
     torque : float
         τ_max.
 
-    Notes ----- The number of swings tells local optima apart. From a straight line, with τ_max = 6: 39.877058.
-    A guess that swings back first, such as ``guess=dict(angle=np.pi * s - np.sin(2 * np.pi * s))`` with ``s =
-    np.linspace(0, 1, 41)``, leads to 29.299, the best that we know. With τ_max = 4: 29.35636. There are solvers
-    that find this problem infeasible from the straight line. With 100 steps of RK4 and constant torque on each:
-    39.9141 and 29.384.
+    Notes
+    -----
+    The number of swings tells local optima apart. From a straight line, with τ_max = 6: 39.877058.
+    A guess that swings back first, ``guess=dict(angle=np.pi * s - np.sin(2 * np.pi * s))`` with
+    ``s = np.linspace(0, 1, 41)``, leads to 29.29946, the best that we know. With τ_max = 4: 29.35636. There are
+    solvers that find that problem infeasible from the straight line. With 100 steps of RK4 and constant torque on
+    each: 39.9141 and 29.384.
 
-    Source: none; a common benchmark, these numbers are our own.
+    Source: a common benchmark; the numbers are our own.
     """
     def pendulum(t, x, u, p):
         angle, rate = x
@@ -35,5 +37,6 @@ def pendulum_swing_up(torque: float = 6.0) -> adjoint.OptimalControlProblem:
 
     return adjoint.OptimalControlProblem(
         adjoint.System(pendulum, states="angle rate", controls="torque"),
-        initial=dict(angle=0, rate=0), final=dict(angle=math.pi, rate=0), bounds=dict(torque=(-torque, torque)), t=(0, 4),
-        running=lambda t, x, u, p: u[0] ** 2, name="pendulum_swing_up")
+        initial=dict(angle=0, rate=0), final=dict(angle=math.pi, rate=0),
+        bounds=dict(torque=(-torque, torque)), t=(0, 4),
+        running=lambda t, x, u, p: u[0] ** 2, name="pendulum_swing_up", source="a common benchmark")

@@ -6,7 +6,8 @@ import numpy as np
 
 import adjoint
 
-RECOMMENDED = dict(intervals=100)  # the engines switch twice within an interval each: 0.7 s resolve fuel to 1e-5
+# Each switch of the engines happens inside an interval: 0.7 s of them resolve the fuel to 1e-5.
+RECOMMENDED = dict(intervals=100)
 
 
 def powered_descent(glide_slope: float | None = None, relaxed: bool = True) -> adjoint.OptimalControlProblem:
@@ -30,7 +31,9 @@ def powered_descent(glide_slope: float | None = None, relaxed: bool = True) -> a
         True: |a| <= s as written, which makes the set of controls convex ("lossless convexification": at the
         optimum |a| = s after all). False: |a| = s, the problem itself.
 
-    Notes ----- Without the glide slope the thrust is bang-bang, max-min-max, with switches at 41.136 s and
+    Notes
+    -----
+    Without the glide slope the thrust is bang-bang, max-min-max, with switches at 41.136 s and
     64.612 s, and its direction is that of a vector linear in time. With these six unknowns: 387.8963645 kg and
     t_f = 72.1938 s. With a glide slope of 4°: 398.074 kg and t_f = 77.7 s. Both are own values; Acikmese and
     Ploen report 387.9 and 399.5 kg.

@@ -23,11 +23,13 @@ def quadrotor_cylinders(bend: float = 1.0) -> adjoint.OptimalControlProblem:
     bend : float
         By how many metres the guess deviates from the straight line half-way, to the right if positive.
 
-    Notes ----- The straight line runs through both cylinders and each can be passed on either side, so there
+    Notes
+    -----
+    The straight line runs through both cylinders and each can be passed on either side, so there
     are several local optima: 0.1091136 to the right of both (bend = 1), 0.1257348 to the left of both (bend =
     -1), 0.30167 between them, on a zigzag (bend = 0). Own values, 50 intervals.
 
-    Source: none; a common kind of benchmark, the numbers are our own.
+    Source: a common kind of benchmark; the numbers are our own.
     """
     mass, g, L, k = 0.5, 9.81, 0.17, 0.016
     inertia = np.array([4.9e-3, 4.9e-3, 8.8e-3])
@@ -39,7 +41,9 @@ def quadrotor_cylinders(bend: float = 1.0) -> adjoint.OptimalControlProblem:
         v, (roll, pitch, yaw), omega = x[3:6], x[6:9], x[9:12]
         s_roll, c_roll, s_pitch, c_pitch = np.sin(roll), np.cos(roll), np.sin(pitch), np.cos(pitch)
         s_yaw, c_yaw = np.sin(yaw), np.cos(yaw)
-        body_z = np.array([c_roll * s_pitch * c_yaw + s_roll * s_yaw, c_roll * s_pitch * s_yaw - s_roll * c_yaw, c_roll * c_pitch])
+        body_z = np.array([c_roll * s_pitch * c_yaw + s_roll * s_yaw,
+                           c_roll * s_pitch * s_yaw - s_roll * c_yaw,
+                           c_roll * c_pitch])
         W = np.array([[1, s_roll * s_pitch / c_pitch, c_roll * s_pitch / c_pitch],
                       [0, c_roll, -s_roll],
                       [0, s_roll / c_pitch, c_roll / c_pitch]])
@@ -56,5 +60,7 @@ def quadrotor_cylinders(bend: float = 1.0) -> adjoint.OptimalControlProblem:
     route = np.outer(s, [3, 3, 1]) + np.outer(np.sin(np.pi * s), bend / np.sqrt(2) * np.array([1, -1, 0]))
     return adjoint.OptimalControlProblem(
         adjoint.System(quadrotor, states="r[3] v[3] angle[3] omega[3]", controls="thrust[4]"),
-        initial=np.zeros(12), final=[3, 3, 1] + [0] * 9, bounds=dict(thrust=(0, 3)), path={"cylinders": (clearance, 0, None)},
-        running=effort, t=(0, 3), guess=dict(thrust=hover, r=route), name="quadrotor_cylinders")
+        initial=np.zeros(12), final=[3, 3, 1] + [0] * 9, bounds=dict(thrust=(0, 3)),
+        path={"cylinders": (clearance, 0, None)},
+        running=effort, t=(0, 3), guess=dict(thrust=hover, r=route), name="quadrotor_cylinders",
+        source="a common kind of benchmark")

@@ -76,21 +76,25 @@ _THRUST = [
 
 
 def _atmosphere(h):
-    """Density [slug/ft³] and speed of sound [ft/s] of the 1976 standard atmosphere at geometric altitude h [ft] below 32 km.
+    """Density [slug/ft³] and speed of sound [ft/s] of the 1976 standard atmosphere at height h [ft] below 32 km.
 
-    Layers of linear temperature over geopotential altitude H; hydrostatic balance gives p = p_b (T_b/T)^(g/(R
-    l)) in a layer with lapse rate l, and p = p_b exp(-g (H - H_b)/(R T_b)) where l = 0.
+    In layers the temperature is linear in the geopotential height H. With the slope T', hydrostatic balance gives
+    p = p_b (T_b/T)^(g/(R T')), and p = p_b exp(-g (H - H_b)/(R T_b)) where T' = 0.
     """
     g, R, heat_ratio, earth = 9.80665, 287.05287, 1.4, 6356766.0
     metres = 0.3048 * h
     H = earth * metres / (earth + metres)
-    base_0, base_1, base_2 = 288.15, 216.65, 216.65                       # kelvin, at 0, 11 and 20 km
+    base_0, base_1, base_2 = 288.15, 216.65, 216.65                       # kelvin, at H = 0, 11 and 20 km
     p_1 = 101325 * (base_1 / base_0) ** (g / (R * 0.0065))
     p_2 = p_1 * math.exp(-g * 9000 / (R * base_1))
-    below_11, below_20 = H < 11000, H < 20000
-    temperature = adjoint.where(below_11, base_0 - 0.0065 * H, adjoint.where(below_20, base_1, base_2 + 0.001 * (H - 20000)))
-    pressure = adjoint.where(
-        below_11, 101325 * (temperature / base_0) ** (g / (R * 0.0065)),
-        adjoint.where(below_20, p_1 * np.exp(-g * (H - 11000) / (R * base_1)), p_2 * (temperature / base_2) ** (-g / (R * 0.001))))
+
+    def layer(below_11, below_20, above):
+        return adjoint.where(H < 11000, below_11, adjoint.where(H < 20000, below_20, above))
+
+    T_0, T_1, T_2 = base_0 - 0.0065 * H, base_1, base_2 + 0.001 * (H - 20000)
+    temperature = layer(T_0, T_1, T_2)
+    pressure = layer(101325 * (T_0 / base_0) ** (g / (R * 0.0065)),
+                     p_1 * np.exp(-g * (H - 11000) / (R * base_1)),
+                     p_2 * (T_2 / base_2) ** (-g / (R * 0.001)))
     kg_per_m3 = pressure / (R * temperature)
     return kg_per_m3 / 515.378818, np.sqrt(heat_ratio * R * temperature) / 0.3048

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import adjoint
 
-RECOMMENDED = dict(intervals=60)  # the switch, at 2/3 of the way, then falls on a knot and the control jumps there exactly
+# The switch, at 2/3 of the way, then falls on a knot and the control jumps there exactly.
+RECOMMENDED = dict(intervals=60)
 
 
 def time_optimal_car() -> adjoint.OptimalControlProblem:

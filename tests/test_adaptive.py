@@ -86,6 +86,11 @@ def test_rest_stays_at_rest():
     assert propagate(still, [0.0], t=[0, 5, 100]).ravel().tolist() == [0, 0, 0]
 
 
+def test_a_short_interval_does_not_slow_the_next_one_down():
+    swing = System(lambda t, x, u, p: [x[1], -np.sin(x[0])], "angle speed")
+    propagate(swing, [1.0, 0.0], t=[0, 1, 1 + 1e-9, 2], rtol=1e-8, atol=1e-8, max_steps=6)
+
+
 def test_exact_for_polynomials():
     clock = System(lambda t, x, u, p: [3 * t**2, u[0]], "a b", "u")
     x = propagate(clock, [0.0, 0.0], [[[0.0], [1.0]], [[1.0], [3.0]]], [0.0, 1.0, 2.0], nodes=[0, 1])

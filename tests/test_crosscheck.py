@@ -1,4 +1,4 @@
-"""`crosscheck`: two independent transcriptions agree with each other and with closed forms, and a wrong solution is noticed."""
+"""`crosscheck`: two transcriptions agree with each other and with closed forms, and a wrong solution is noticed."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def constrained():
     return double_integrator(
         bounds=dict(v=(None, 1.4)),
         path=dict(
-            power=(lambda t, x, u, p: x[1] * u[0], -4, 4),
+            power=(lambda t, x, u, p: x[1] * u[0], -3.5, 3.5),
             pair=(lambda t, x, u, p: [x[0] - 0.9 * t, x[0] + x[1]], -0.3, [1.2, 1.9]),
         ),
     )
@@ -153,8 +153,9 @@ SMOOTH = {
 }
 
 
-# --- agreement. Both solvers stop when rows and stationarity are met to 1e-8 in scaled units. The cost then errs by that times
-# the multipliers of the rows (below 10 here), states and costates by that times the condition of the problem (below 1e3).
+# --- agreement. Both solvers stop when rows and stationarity are met to 1e-8 in scaled units. The cost then errs by
+# that times the multipliers of the rows (below 10 here), states and costates by that times the condition of the
+# problem (below 1e3).
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -166,8 +167,11 @@ def test_agrees(name, method):
     found = check.from_guess.differences
     assert found["cost"].absolute <= 1e-7 * max(1.0, abs(check.solution.cost))
     assert found["states"].relative <= 1e-5
-    assert found["costates"].relative <= 1e-5
-    assert all(difference.relative <= 1e-5 for key, difference in found.items() if key != "controls")
+    # The best decay reproduces the data: its costates are zero, and differ by round-off only.
+    assert found["costates"].relative <= 1e-5 or found["costates"].absolute <= 1e-10
+    assert all(
+        difference.relative <= 1e-5 for key, difference in found.items() if key not in ("controls", "costates", "cost")
+    )
     # The brachistochrone's angle has no effect while the speed is zero: there the cost is flat in it.
     assert found["controls"].relative <= (1e-3 if name == "brachistochrone" else 1e-4)
     assert check.from_solution.success and check.from_solution.iterations <= check.from_guess.iterations + 2
@@ -181,8 +185,37 @@ def test_agrees_with_active_state_bounds_and_path_constraints(method):
     solution = check.solution
     speed = np.concatenate([solution.x[:, 1], solution.node_x[:, 1]])
     assert (
-        speed.max() > 1.4 - 1e-6 and np.abs(solution.node_x[:, 1] * solution.node_u[:, 0]).max() > 4 - 1e-6
+        speed.max() > 1.4 - 1e-6 and np.abs(solution.node_x[:, 1] * solution.node_u[:, 0]).max() > 3.5 - 1e-6
     )  # both are active
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_constraints_of_states_alone_hold_at_both_ends(method):
+    """Where no control is placed, too: at the last knot (shooting, Gauss) and at the first (collocation)."""
+    grow = harvest().phases[0]
+    capped = adjoint.OptimalControlProblem(
+        grow.system,
+        initial=dict(x=0),
+        t=(0, 1),
+        running=grow.running,
+        maximize=grow.terminal,
+        path=dict(cap=(lambda t, x, u, p: x[0], None, 0.5)),
+    )
+    check = crosscheck(capped, method=METHODS[method], intervals=4)
+    assert check.agrees, str(check)
+    assert check.from_guess.x[-1, 0] == pytest.approx(0.5, abs=1e-7)  # 1 without the constraint
+    fall = decay().phases[0]
+    capped = adjoint.OptimalControlProblem(
+        fall.system,
+        t=(0, 1),
+        running=fall.running,
+        parameters=dict(k=2.0, factor=1.0),
+        guess=dict(x=1.0),
+        path=dict(cap=(lambda t, x, u, p: x[0], None, 2.0)),
+    )
+    check = crosscheck(capped, method=METHODS[method], intervals=4)
+    assert check.agrees, str(check)
+    assert check.from_guess.x[0, 0] == pytest.approx(2.0, abs=1e-7)  # 3 without the constraint
 
 
 @pytest.mark.parametrize("substeps", [1, 3])
@@ -318,7 +351,7 @@ def test_wrong_derivatives_are_noticed(monkeypatch):
     monkeypatch.setattr(native, "compile", lambda function: lambda *points: compiled(function)(*points) * (1 + 1e-6))
     check = crosscheck(solution)
     assert not check.agrees
-    assert check.verdict.startswith("The derivatives of the right-hand side disagree")
+    assert check.verdict.startswith("The compiled derivatives of the right-hand side are wrong")
 
 
 # --- what IPOPT does is a result
@@ -346,7 +379,7 @@ def test_failure_of_ipopt_is_a_result():
 def test_start_that_is_not_a_number_is_a_result():
     solution = adjoint.solve(hager(), method=adjoint.radau(2), intervals=5)
     rooted = adjoint.OptimalControlProblem(
-        adjoint.System(lambda t, x, u, p: [np.sqrt(x[0]) ** 2 / 2 + u[0]], states="x", controls="u"),
+        adjoint.System(lambda t, x, u, p: [x[0] / 2 + u[0] + 1e-12 * np.log(x[0])], states="x", controls="u"),
         initial=dict(x=1),
         t=(0, 1),
         running=hager().phases[0].running,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
@@ -93,10 +93,8 @@ def test_rollout_is_its_definition(case, method):
     assert path.method == (None if case.system.discrete else method)
 
 
-@on_every_system
+@pytest.mark.parametrize("case", CASES[:2], ids=lambda c: c.system.name)
 def test_backwards_in_time(case):
-    if case.system.discrete:
-        pytest.skip("a map has no direction of time")
     there = rollout(case.system, case.x0, case.u, T, case.p, EXPLICIT[-1])
     back = rollout(case.system, there.x[-1], case.u[::-1], T[::-1], case.p, EXPLICIT[-1])
     close(back.x[::-1], there.x, 1e-10)
@@ -342,6 +340,9 @@ def test_a_linear_system_with_a_linear_cost_has_no_hessian():
 
 
 @settings(max_examples=12, deadline=None)
+@example(batch=2 * lane_width() + 3, own_p=True, which=0, seed=0)
+@example(batch=2 * lane_width() + 3, own_p=False, which=1, seed=1)
+@example(batch=2 * lane_width() + 3, own_p=True, which=2, seed=2)
 @given(
     batch=st.integers(1, 2 * lane_width() + 3), own_p=st.booleans(), which=st.integers(0, 2), seed=st.integers(0, 99)
 )

@@ -6,8 +6,8 @@
     each       every interval from its own knot value: the local error of the mesh
     growth     how much a small perturbation of x(t0) is amplified by the largest factor on its way to tf
 
-Continuous systems are integrated by an adaptive Dormand-Prince pair of order 8 that restarts at each knot; a discrete system is
-iterated.
+Continuous systems are integrated by an adaptive Dormand-Prince pair of order 8 that restarts at each knot; a discrete
+system is iterated.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Flow:
         self._scratch = (np.empty((DOP853.stages, n)), np.empty((5, n)), np.empty(1 + m), np.zeros(4, np.int64),
                          np.zeros(1, np.int64), np.empty(max(1, code.work_size)))
         assert DOP853.b_hat is not None and DOP853.b_guard is not None
-        self._pair = (DOP853.A, DOP853.c, DOP853.b, DOP853.b - DOP853.b_hat, DOP853.b - DOP853.b_guard, 1 / DOP853.order)
+        errors = DOP853.b - DOP853.b_hat, DOP853.b - DOP853.b_guard
+        self._pair = (DOP853.A, DOP853.c, DOP853.b, *errors, 1 / DOP853.order)
         self.failure = ""
 
     def _run(self, first: int, last: int, restart: bool, start: Array) -> Array:

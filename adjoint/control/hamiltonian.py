@@ -1,10 +1,10 @@
 """The Hamiltonian of a problem and its derivatives, as graphs and as machine code.
 
-    H(t, x, u, p, lambda, nu)       = l + lambda' f + nu' g         l, phi with the sign that makes the problem a minimisation
+    H(t, x, u, p, lambda, nu)       = l + lambda' f + nu' g         l, phi: with the sign of a minimisation
     L(t, x, u, p, lambda, nu, mu)   = H + mu' c                     c: path constraints
     G(t0, x0, tf, xf, p, beta)      = phi + beta' b                 b: boundary constraints
 
-g are the integrands of the integral constraints and nu their (constant) costates. Pontryagin's conditions in these letters:
+g are the integrands of the integral constraints and nu their (constant) costates. Pontryagin's conditions:
 
     lambda' = -dL/dx - (multipliers of state bounds)          dL/du + (multipliers of control bounds) = 0
     lambda(t0) = -dG/dx0,   lambda(tf) = dG/dxf               for states that are free at that end
@@ -48,7 +48,6 @@ class Points:
     f: Array            # (K, n)
     c: Array            # (K, r)
     reach: Array        # (K, r) |dc/dx| size_x + |dc/du| size_u: by how much c can be expected to vary
-    l: Array            # (K,)   sign * running cost
     l_reach: Array      # (K,)   |l| + |dl/dx| size_x
 
 
@@ -65,7 +64,6 @@ class Hamiltonian:
         self.path_sizes = [graph.size1_out(0) for _, graph in self.graphs.path]
         self.r = sum(self.path_sizes)
         self.boundary_sizes = [graph.size1_out(0) for _, graph in self.graphs.boundary]
-        self.name = system.name
         guess = make_guess(problem, None)
         self.state_scale, self.control_scale = guess.state_scale, guess.control_scale
 
@@ -101,26 +99,29 @@ class Hamiltonian:
         mu, size_x, size_u = ca.SX.sym("mu", self.r), ca.SX.sym("size_x", self.n), ca.SX.sym("size_u", self.m)
         lam, nu, size = self._lam, self._nu, ca.fabs
         terms = size(self._l) + ca.dot(size(lam), size(self._f)) + ca.dot(size(nu), size(self._g))
-        f_u, g_u, c_u, c_x = ca.jacobian(self._f, u), ca.jacobian(self._g, u), ca.jacobian(self._c, u), ca.jacobian(self._c, x)
+        f_u, g_u, c_u = (ca.jacobian(value, u) for value in (self._f, self._g, self._c))
+        c_x = ca.jacobian(self._c, x)
         l_u, l_x = ca.gradient(self._l, u), ca.gradient(self._l, x)
         columns = [self._H, terms, ca.gradient(self._H, u),
                    size(l_u) + ca.mtimes(size(f_u).T, size(lam)) + ca.mtimes(size(g_u).T, size(nu)),
                    ca.mtimes(c_u.T, mu), ca.mtimes(c_x.T, mu), self._f, self._c,
-                   ca.mtimes(size(c_x), size_x) + ca.mtimes(size(c_u), size_u), self._l,
+                   ca.mtimes(size(c_x), size_x) + ca.mtimes(size(c_u), size_u),
                    size(self._l) + ca.dot(size(l_x), size_x)]
         one = ca.cse([ca.densify(ca.vertcat(*columns))])[0]
         return compile(ca.Function("points", [*self._point, lam, nu, mu, size_x, size_u], [one]))
 
     @cached_property
     def _samples(self) -> CompiledFunction:
-        return compile(ca.Function("samples", [*self._point, self._lam, self._nu], [ca.densify(ca.vertcat(self._H, self._c))]))
+        both = ca.densify(ca.vertcat(self._H, self._c))
+        return compile(ca.Function("samples", [*self._point, self._lam, self._nu], [both]))
 
     @cached_property
     def augmented_graph(self) -> ca.Function:
         """(t, (x, cost, q), u, p) -> (f, l, g): the running cost and the integrals ride along as states."""
         t, x, u, p = self._point
         extras = ca.SX.sym("extras", 1 + self.n_q)
-        return ca.Function("augmented", [t, ca.vertcat(x, extras), u, p], [ca.densify(ca.vertcat(self._f, self._l, self._g))])
+        slope = ca.densify(ca.vertcat(self._f, self._l, self._g))
+        return ca.Function("augmented", [t, ca.vertcat(x, extras), u, p], [slope])
 
     @cached_property
     def augmented(self) -> Code:
@@ -155,13 +156,14 @@ class Hamiltonian:
 
     # -- evaluation
 
-    def points(self, t: Array, x: Array, u: Array, p: Array, lam: Array, nu: Array, mu: Array, size_x: Array, size_u: Array) -> Points:
-        """Everything in `Points` at K points: t (K,), x and lam (K, n), u (K, m), mu (K, r); the rest is common to them."""
+    def points(self, t: Array, x: Array, u: Array, p: Array, lam: Array, nu: Array, mu: Array, size_x: Array,
+               size_u: Array) -> Points:
+        """Everything in `Points` at K points: t (K,), x and lam (K, n), u (K, m), mu (K, r); the rest is common."""
         out = np.asarray(self._points(t[:, None], x, u, p, lam, nu, mu, size_x, size_u))
         n, m, r = self.n, self.m, self.r
-        cuts = np.cumsum([1, 1, m, m, m, n, n, r, r, 1])
-        H, terms, H_u, H_u_terms, c_u, c_x, f, c, reach, cost, l_reach = np.split(out, cuts, axis=1)
-        return Points(H[:, 0], terms[:, 0], H_u, H_u_terms, c_u, c_x, f, c, reach, cost[:, 0], l_reach[:, 0])
+        cuts = np.cumsum([1, 1, m, m, m, n, n, r, r])
+        H, terms, H_u, H_u_terms, c_u, c_x, f, c, reach, l_reach = np.split(out, cuts, axis=1)
+        return Points(H[:, 0], terms[:, 0], H_u, H_u_terms, c_u, c_x, f, c, reach, l_reach[:, 0])
 
     def samples(self, t: Array, x: Array, u: Array, p: Array, lam: Array, nu: Array) -> tuple[Array, Array]:
         """H (K,) and c (K, r) at K points."""
@@ -187,7 +189,7 @@ def hamiltonian(solution: Solution, t: ArrayLike | None = None) -> Array:
     ----------
     solution : Solution
     t : array_like (K,), optional
-        Times; by default the nodes, ``solution.node_t``. Between the nodes states, controls and costates are interpolated.
+        Times; by default the nodes, ``solution.node_t``. Between these, states, controls and costates are interpolated.
 
     Returns
     -------
@@ -205,7 +207,8 @@ def hamiltonian(solution: Solution, t: ArrayLike | None = None) -> Array:
     >>> from adjoint.control.hamiltonian import hamiltonian
     >>> car = adjoint.System(lambda t, x, u, p: [x[1], u[0]], states="position speed", controls="force")
     >>> solution = adjoint.solve(adjoint.OptimalControlProblem(
-    ...     car, initial=dict(position=0, speed=0), final=dict(position=1, speed=0), running=lambda t, x, u, p: u[0] ** 2))
+    ...     car, initial=dict(position=0, speed=0), final=dict(position=1, speed=0),
+    ...     running=lambda t, x, u, p: u[0] ** 2))
     >>> hamiltonian(solution, [0.0, 0.5, 1.0]).round(6)
     array([-36., -36., -36.])
     """

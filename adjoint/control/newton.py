@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,9 +72,9 @@ def _gradient_scale(programme: Programme, stages: Stages, J: Array) -> Array:
     factor = np.ones(programme.n_rows)
     cost = 0.0
     k = 0
-    for g, group in enumerate(programme.groups):
-        a, b = int(layout["oj"][k]), int(layout["oj"][k + group.count])
-        values = np.abs(J[a:b].reshape(group.count, -1)).max(axis=0, initial=0.0)
+    for g, (group, count) in enumerate(zip(programme.groups, programme.counts, strict=True)):
+        a, b = int(layout["oj"][k]), int(layout["oj"][k + count])
+        values = np.abs(J[a:b].reshape(count, -1)).max(axis=0, initial=0.0)
         pointers = layout["jptr"][layout["ojptr"][g]:layout["ojptr"][g + 1]]
         q = pointers.size - 1
         largest = np.array([values[pointers[i]:pointers[i + 1]].max(initial=0.0) for i in range(q)])
@@ -82,9 +82,9 @@ def _gradient_scale(programme: Programme, stages: Stages, J: Array) -> Array:
         path = slice(q - 1 - group.r, q - 1)
         rows[path] = np.where(largest[path] > 100, 100 / np.maximum(largest[path], 1e-300), 1.0)
         cost = max(cost, float(largest[-1]))
-        span = slice(int(layout["orow"][k]), int(layout["orow"][k + group.count]))
-        factor[span] = np.tile(rows, group.count)
-        k += group.count
+        span = slice(int(layout["orow"][k]), int(layout["orow"][k + count]))
+        factor[span] = np.tile(rows, count)
+        k += count
     scale = min(1.0, 100 / cost) if cost > 0 else 1.0
     if 0 < cost < 1e-2:
         scale = min(1e-2 / cost, 1e10)
@@ -93,7 +93,7 @@ def _gradient_scale(programme: Programme, stages: Stages, J: Array) -> Array:
 
 
 def run(programme: Programme, problem: Discretised, *, tol: float, max_iterations: int, time_limit: float,
-        watch: Callable[[Array], None] | None, warm: Warm | None, mu: float | None) -> Outcome:
+        watch: Callable[[Sequence[float]], None] | None, warm: Warm | None) -> Outcome:
     """Solve; `watch` is called with the rows of the history as they appear."""
     clock = time.perf_counter()
     record = {"lower": problem.lower, "upper": problem.upper, "row_lower": problem.row_lower, "row_upper": problem.row_upper,
@@ -107,7 +107,7 @@ def run(programme: Programme, problem: Discretised, *, tol: float, max_iteration
         finite = evaluate_jacobian(stages, clipped, Q.J)
         row_scale = problem.row_scale * (_gradient_scale(programme, stages, Q.J) if finite else 1.0)
         stages = programme.stages(**record, row_scale=row_scale)
-        Q.option[:] = (tol, 0.1 if mu is None else mu, max(1e-6, 100 * tol), 1e-2)
+        Q.option[:] = (tol, 0.1, max(1e-6, 100 * tol), 1e-2)
         cost_scale = float(row_scale[stages.kind == COST][0])
         if warm is not None:
             # Unscaled multiplier y of the unscaled cost: scaled one is cost_scale y / row_scale.
@@ -131,7 +131,7 @@ def run(programme: Programme, problem: Discretised, *, tol: float, max_iteration
             status = interior.iterate(stages, X, Q, min(CHUNK if watch is None else 1, left + 1))
             if status == interior.NEEDS_RESTORATION:
                 with announcing("compiling the restoration kernel (once; kept on disk)"):
-                    interior.restore(stages, X, Q)
+                    interior.restore(stages, programme.softened(stages), X, programme.factors(softened=True), Q)
                 status = int(Q.count[interior.STATUS])
             if watch is not None:
                 reached = min(int(Q.count[interior.ITERATION]) + (status != interior.RUNNING), Q.history.shape[0])

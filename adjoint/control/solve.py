@@ -6,6 +6,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.control.certificate import certify
 from adjoint.control.diagnosis import sentence
-from adjoint.control.guess import Guess, make_guess
+from adjoint.control.guess import Guess, make_guess, scales
 from adjoint.control.newton import Outcome, Warm, run
 from adjoint.control.problem import OptimalControlProblem
+from adjoint.control.refinement import refined
 from adjoint.control.solution import Solution
-from adjoint.control.transcription import Discretised, Transcription, discretise, transcribe
+from adjoint.control.transcription import Discretised, Formulation, Transcription, discretise, formulate, transcribe
 from adjoint.errors import InputError
 from adjoint.kernels import interior
 from adjoint.method import Method, radau
@@ -27,8 +29,12 @@ __all__ = ["solve"]
 
 Array = NDArray[np.float64]
 
-# Transcriptions of problems that are still alive: a second solve of the same problem pays no set-up.
-_transcriptions: weakref.WeakKeyDictionary[OptimalControlProblem, dict[Any, Transcription]] = weakref.WeakKeyDictionary()
+# Formulations of problems that are still alive: a second solve of the same problem pays no set-up.
+_formulations: weakref.WeakKeyDictionary[OptimalControlProblem, dict[Any, Formulation]] = weakref.WeakKeyDictionary()
+
+# Meshes that a solve without given intervals may try after the first, and their largest size.
+REFINEMENTS = 6
+LARGEST_MESH = 2000
 
 
 def solve(problem: OptimalControlProblem, *, method: Method | str | None = None, intervals: int | ArrayLike | None = None,
@@ -44,8 +50,9 @@ def solve(problem: OptimalControlProblem, *, method: Method | str | None = None,
         An explicit Runge-Kutta method (multiple shooting, constant control on each interval) or ``gauss(s)``, ``radau(s)``
         (collocation, controls at the nodes). Default ``radau(3)``. Without meaning for discrete systems.
     intervals : int or array (N+1,), optional
-        Number of equal intervals, or increasing knots (any affine image of the time axis). Default 50; for a discrete system
-        the number of steps, by default tf - t0.
+        Number of equal intervals, or increasing knots (any affine image of the time axis). Without it, the mesh is found:
+        50 equal intervals first, then cut where the re-integration shows errors until `accuracy` is met. For a discrete
+        system the number of steps, by default tf - t0.
     substeps : int
         Runge-Kutta steps an interval.
     guess : mapping or Solution, optional
@@ -55,7 +62,7 @@ def solve(problem: OptimalControlProblem, *, method: Method | str | None = None,
     accuracy : float
         How well an independent integration must reproduce states and cost (relative to their sizes) for the answer to count as optimal.
     max_iterations, time_limit : int, float
-        Limits (iterations; seconds). A stopped solve returns its best iterate.
+        Limits (iterations; seconds) for all meshes together. A stopped solve returns its best iterate.
     certificate : bool
         False leaves the certificate out; the solution is then never called optimal.
     progress : callable, optional
@@ -82,24 +89,69 @@ def solve(problem: OptimalControlProblem, *, method: Method | str | None = None,
     >>> round(solution.cost, 6), solution.optimal
     (12.0, True)
     """
-    scheme, tau = _scheme(problem, method, intervals, substeps)
     if not 0 < tol < 1 or not 0 < accuracy < 1:
         raise InputError(f"solve: tol is {tol!r}, accuracy {accuracy!r}; expected numbers between 0 and 1.")
     if max_iterations < 0 or not time_limit >= 0:
         raise InputError(f"solve: max_iterations is {max_iterations!r}, time_limit {time_limit!r}; expected numbers >= 0.")
-    T, setup = _transcription(problem, scheme, tau, substeps)
+    scheme, tau = _scheme(problem, method, intervals, substeps)
+    formulation, setup = _formulation(problem, scheme, substeps)
+    adaptive = intervals is None and certificate and not problem.system.discrete
+    budget = _Budget(max_iterations, time_limit)
+
+    def attempt(start: Mapping[str, Any] | Solution | None, mesh: Array) -> Solution:
+        return _attempt(transcribe(formulation, mesh), start, setup, tol, accuracy, budget, certificate, progress)
+
+    solution = attempt(guess, tau)
+    if adaptive and not solution.converged and budget.left():
+        # A finer mesh is a different problem for the solver, and often an easier one.
+        again = attempt(guess, np.linspace(0.0, 1.0, 2 * solution.N + 1))
+        solution = again if again.converged else solution
+    for _ in range(REFINEMENTS if adaptive else 0):
+        if solution.optimal or not solution.converged or solution.N >= LARGEST_MESH or not budget.left():
+            break
+        finer = attempt(solution, refined(solution, accuracy))
+        if not finer.converged:
+            break
+        solution = finer
+    return budget.stamped(solution)
+
+
+class _Budget:
+    """Iterations and time, shared by all meshes of one call."""
+
+    def __init__(self, iterations: int, seconds: float) -> None:
+        self.iterations, self.deadline = iterations, time.perf_counter() + seconds
+        self.solve = self.certify = 0.0
+        self.used = 0
+
+    def left(self) -> bool:
+        return self.used < self.iterations and time.perf_counter() < self.deadline
+
+    def stamped(self, solution: Solution) -> Solution:
+        """The last solution, with the seconds of all meshes."""
+        return replace(solution, seconds=dict(solution.seconds) | {"solve": self.solve, "certify": self.certify})
+
+
+def _attempt(T: Transcription, guess: Mapping[str, Any] | Solution | None, setup: Mapping[str, float], tol: float,
+             accuracy: float, budget: _Budget, certificate: bool,
+             progress: Callable[[Sequence[float]], None] | None) -> Solution:
+    """One mesh: guess, compiled loop, certificate."""
+    problem = T.problem
     if isinstance(guess, Solution):
         start, warm = _from_solution(problem, guess), _warm(T, guess)
     else:
         start, warm = make_guess(problem, guess), None
     D = discretise(T, start)
-    outcome = run(T.programme, D, tol=tol, max_iterations=max_iterations, time_limit=time_limit, watch=progress, warm=warm,
-                  mu=1e-6 if warm is not None else None)
+    outcome = run(T.programme, D, tol=tol, max_iterations=budget.iterations - budget.used,
+                  time_limit=budget.deadline - time.perf_counter(), watch=progress, warm=warm)
+    budget.solve += outcome.seconds
+    budget.used += outcome.iterations
     solution = _unpack(T, D, outcome, setup, tol)
     if certificate and np.all(np.isfinite(outcome.w)) and outcome.status != interior.BAD_START:
         clock = time.perf_counter()
         found = certify(solution, accuracy=accuracy)
-        solution = solution.with_certificate(found, sentence(T, outcome, found, tol), time.perf_counter() - clock)
+        budget.certify += time.perf_counter() - clock
+        solution = solution.with_certificate(found, sentence(T, outcome, found, tol), budget.certify)
     return solution
 
 
@@ -129,17 +181,14 @@ def _scheme(problem: OptimalControlProblem, method: Method | str | None, interva
     return scheme, tau
 
 
-def _transcription(problem: OptimalControlProblem, method: Method, tau: Array, substeps: int) -> tuple[Transcription, dict[str, float]]:
-    key = (method.name, substeps, tau.tobytes())
-    known = _transcriptions.setdefault(problem, {})
+def _formulation(problem: OptimalControlProblem, method: Method, substeps: int) -> tuple[Formulation, dict[str, float]]:
+    """The compiled formulation and the seconds that it cost this time."""
+    key = (method.name, substeps)
+    known = _formulations.setdefault(problem, {})
     if key in known:
         return known[key], {"trace": 0.0, "compile": 0.0}
-    T = transcribe(problem, method, tau, substeps)
-    if len(known) >= 4:
-        known.pop(next(iter(known)))
-    known[key] = T
-    seconds = T.programme.seconds
-    return T, {"trace": T.trace_seconds + seconds["differentiate"], "compile": seconds["compile"]}
+    known[key] = formulate(problem, method, substeps)
+    return known[key], known[key].seconds
 
 
 def _from_solution(problem: OptimalControlProblem, solution: Solution) -> Guess:
@@ -153,7 +202,6 @@ def _from_solution(problem: OptimalControlProblem, solution: Solution) -> Guess:
         t = t0 + span * np.clip(tau, 0.0, 1.0)
         return solution.state(t), solution.control(t)
 
-    from adjoint.control.guess import scales
     grid = np.linspace(0, 1, 101)
     x, u = at(grid)
     phase = problem.phases[0]

@@ -1,8 +1,8 @@
 """From stage functions to the arrays that the compiled solver works on.
 
-A transcription describes the programme as a list of `Group`s (runs of stages that share their functions); `build` turns
-each group's functions into machine code (rows, Jacobian, Hessian of the row-weighted sum), lays out the sparsity patterns
-and returns a `Programme`, from which `stages` makes the `Stages` record for given bounds, scales and data.
+A transcription describes the programme as a list of `Group`s (runs of stages that share their functions). `compile_groups`
+turns each group's functions into machine code (rows, Jacobian, Hessian of the row-weighted sum), once for all meshes;
+`programme` lays out a number of stages of each; `Programme.stages` makes the solver's record for given bounds, scales and data.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjoint.kernels import interior
-from adjoint.kernels.records import Factors, Iterate, Stages
+from adjoint.kernels.records import S_E, S_KIND, S_M, S_R, Factors, Iterate, Stages
 from adjoint.kernels.stages import COST, DYNAMICS, EQUALITY, INEQUALITY, LOCAL
 from adjoint.native import Code, compile_functions, lane_width
 
-__all__ = ["Group", "Programme", "build"]
+__all__ = ["CompiledGroups", "Group", "Programme", "compile_groups", "programme"]
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Group:
-    """`count` stages with the same functions.
+    """Stages with the same functions.
 
     Attributes
     ----------
-    count : int
     n, m, e, r : int
         States, controls, local unknowns, path rows of a stage.
     w, d, c : casadi.SX
@@ -39,7 +38,6 @@ class Group:
         F (states of the next stage), c (e), h (r), l (1) as one column.
     """
 
-    count: int
     n: int
     m: int
     e: int
@@ -51,13 +49,23 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Programme:
-    """Structure and machine code of a stage-structured programme; bounds, scales and data are put in by `stages`."""
+class CompiledGroups:
+    """Machine code and sparsity patterns of groups, independent of the number of stages."""
 
     groups: tuple[Group, ...]
     codes: tuple[tuple[Code, Code, Code], ...]
-    layout: dict[str, NDArray[np.int64]]
+    patterns: tuple[tuple[NDArray[np.int64], ...], ...]
     seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Programme:
+    """A stage-structured programme; bounds, scales and data are put in by `stages`."""
+
+    groups: tuple[Group, ...]
+    counts: tuple[int, ...]
+    codes: tuple[tuple[Code, Code, Code], ...]
+    layout: dict[str, NDArray[np.int64]]
 
     @property
     def n_unknowns(self) -> int:
@@ -99,10 +107,21 @@ class Programme:
             work=np.zeros(max(1, work * W)), buffer=np.zeros((5, widest * W)),
             arg=np.zeros(4, np.int64), res=np.zeros(1, np.int64))
 
-    def factors(self) -> Factors:
+    def softened(self, stages: Stages) -> Stages:
+        """The same programme for the restoration phase: local unknowns count as controls, local rows as equalities."""
+        stage, kind = stages.stage.copy(), stages.row_kind.copy()
+        stage[S_M] += stage[S_E]
+        stage[S_R] += stage[S_E]
+        stage[S_E] = 0
+        kind[S_KIND][kind[S_KIND] == LOCAL] = EQUALITY
+        return stages._replace(stage=stage, row_kind=kind)
+
+    def factors(self, softened: bool = False) -> Factors:
         """Storage for the factorisation."""
         n, m, e = (self.layout[key] for key in "nme")
         n, n_next = n[:-1], n[1:]
+        if softened:
+            m, e = m + e, np.zeros_like(e)
 
         def offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
             return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -124,11 +143,8 @@ class Programme:
             history=np.zeros((max_iterations + 1, interior.N_HISTORY)))
 
 
-def build(groups: list[Group]) -> Programme:
-    """Differentiate and compile the groups' functions and lay out the programme.
-
-    Compilation runs in parallel threads and uses the disk cache.
-    """
+def compile_groups(groups: list[Group]) -> CompiledGroups:
+    """Differentiate and compile the groups' functions; uses the disk cache."""
     start = time.perf_counter()
     pairs: list[tuple[ca.Function, int]] = []
     patterns: list[tuple[NDArray[np.int64], ...]] = []
@@ -151,17 +167,20 @@ def build(groups: list[Group]) -> Programme:
     flat = compile_functions(pairs)
     compiled = time.perf_counter()
     codes = tuple((flat[3 * g], flat[3 * g + 1], flat[3 * g + 2]) for g in range(len(groups)))
-    return Programme(tuple(groups), codes, _layout(groups, patterns),
-                     {"differentiate": differentiated - start, "compile": compiled - differentiated})
+    return CompiledGroups(tuple(groups), codes, tuple(patterns),
+                          {"differentiate": differentiated - start, "compile": compiled - differentiated})
 
 
-def _layout(groups: list[Group], patterns: list[tuple[NDArray[np.int64], ...]]) -> dict[str, NDArray[np.int64]]:
+def programme(compiled: CompiledGroups, counts: tuple[int, ...]) -> Programme:
+    """Lay out `counts` stages of each group, one after the other."""
+    return Programme(compiled.groups, counts, compiled.codes, _layout(compiled.groups, counts, compiled.patterns))
+
+
+def _layout(groups: tuple[Group, ...], counts: tuple[int, ...],
+            patterns: tuple[tuple[NDArray[np.int64], ...], ...]) -> dict[str, NDArray[np.int64]]:
     """All offsets and patterns of the header of `kernels.stages`."""
-    counts = [g.count for g in groups]
-    K = sum(counts)
-
     def per_stage(values: list[int]) -> NDArray[np.int64]:
-        return np.repeat(np.array(values, dtype=np.int64), counts)
+        return np.repeat(np.array(values, dtype=np.int64), np.array(counts))
 
     def offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -172,12 +191,13 @@ def _layout(groups: list[Group], patterns: list[tuple[NDArray[np.int64], ...]]) 
     ow, orow = offsets(n[:-1] + m + e), offsets(q)
     kind = np.full(int(orow[-1]), INEQUALITY, np.int64)
     target = np.full(int(orow[-1]), -1, np.int64)
-    for k in range(K):
-        o, nn = int(orow[k]), int(n[k + 1])
-        kind[o:o + nn] = DYNAMICS
-        kind[o + nn:o + nn + e[k]] = LOCAL
-        kind[orow[k + 1] - 1] = COST
-        target[o:o + nn] = ow[k + 1] + np.arange(nn)
+    row = np.arange(int(orow[-1])) - np.repeat(orow[:-1], q)       # position of each row inside its stage
+    next_n, local = np.repeat(n[1:], q), np.repeat(n[1:] + e, q)
+    kind[row < local] = LOCAL
+    dynamics = row < next_n
+    kind[dynamics] = DYNAMICS
+    target[dynamics] = (np.repeat(ow[1:], q) + row)[dynamics]
+    kind[orow[1:] - 1] = COST
 
     def joined(i: int) -> NDArray[np.int64]:
         return np.concatenate([p[i] for p in patterns] or [np.zeros(0, np.int64)]).astype(np.int64)

@@ -25,6 +25,7 @@ Costates: lambda_k is the multiplier of the dynamics into knot k, and y_i / b_i 
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import casadi as ca
@@ -33,13 +34,13 @@ from numpy.typing import NDArray
 
 from adjoint.control.guess import Guess
 from adjoint.control.problem import Constraint, OptimalControlProblem, Phase
-from adjoint.control.structure import Group, Programme, build
+from adjoint.control.structure import CompiledGroups, Group, Programme, compile_groups, programme
 from adjoint.errors import InputError
 from adjoint.method import Method
 from adjoint.symbolic import trace
 from adjoint.symbolic.steps import explicit_step
 
-__all__ = ["Transcription", "transcribe"]
+__all__ = ["Discretised", "Formulation", "Transcription", "discretise", "formulate", "transcribe"]
 
 Array = NDArray[np.float64]
 
@@ -65,19 +66,55 @@ class RowLabel:
 
 
 @dataclass(frozen=True)
-class Transcription:
-    """A problem on a mesh: the programme and where everything lies in it."""
+class Formulation:
+    """A problem written with a method, differentiated and compiled: all that does not depend on the mesh."""
 
     problem: OptimalControlProblem
     method: Method
-    tau: Array                          # (N+1,) normalised knots
     substeps: int
     graphs: PhaseGraphs
-    programme: Programme
+    compiled: CompiledGroups            # start, interval, end
     theta: tuple[tuple[str, int], ...]  # ("t0", 0), ("tf", 0), ("p", i), ("x0", i)
     labels: tuple[tuple[RowLabel, ...], ...]   # of the path rows: start, interval, end
     row_bounds: tuple[Array, ...]       # (2, r) of the same
-    trace_seconds: float
+    seconds: dict[str, float]           # trace, compile
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """A formulation on a mesh: the programme and where everything lies in it."""
+
+    formulation: Formulation
+    tau: Array                          # (N+1,) normalised knots
+    programme: Programme
+
+    @property
+    def problem(self) -> OptimalControlProblem:
+        return self.formulation.problem
+
+    @property
+    def method(self) -> Method:
+        return self.formulation.method
+
+    @property
+    def substeps(self) -> int:
+        return self.formulation.substeps
+
+    @property
+    def graphs(self) -> PhaseGraphs:
+        return self.formulation.graphs
+
+    @property
+    def theta(self) -> tuple[tuple[str, int], ...]:
+        return self.formulation.theta
+
+    @property
+    def labels(self) -> tuple[tuple[RowLabel, ...], ...]:
+        return self.formulation.labels
+
+    @property
+    def row_bounds(self) -> tuple[Array, ...]:
+        return self.formulation.row_bounds
 
     @property
     def phase(self) -> Phase:
@@ -100,6 +137,11 @@ class Transcription:
     def nodes(self) -> Array:
         """Positions of the controls inside an interval."""
         return self.method.c if self.collocation else np.zeros(1)
+
+
+def transcribe(formulation: Formulation, tau: Array) -> Transcription:
+    """Lay a formulation out on a mesh."""
+    return Transcription(formulation, tau, programme(formulation.compiled, (1, tau.size - 1, 1)))
 
 
 def phase_graphs(phase: Phase) -> PhaseGraphs:
@@ -157,14 +199,13 @@ class _PathRows:
         return np.concatenate(self.bounds, axis=1) if self.bounds else np.zeros((2, 0))
 
 
-def transcribe(problem: OptimalControlProblem, method: Method, tau: Array, substeps: int) -> Transcription:
-    """Write the problem on the mesh `tau` with `method`, differentiate and compile it."""
-    import time
+def formulate(problem: OptimalControlProblem, method: Method, substeps: int) -> Formulation:
+    """Write the problem with `method`, differentiate and compile it."""
     clock = time.perf_counter()
     phase = problem.phases[0]
     system, sign = phase.system, problem.sign
     graphs = phase_graphs(phase)
-    n, m, n_p, N = system.n, system.m, system.n_p, tau.size - 1
+    n, m, n_p = system.n, system.m, system.n_p
     collocation = method.kind == "collocation" and not system.discrete
     s = method.b.size if collocation else 1
     fixed_states = phase.state_bounds[0] == phase.state_bounds[1]
@@ -227,7 +268,7 @@ def transcribe(problem: OptimalControlProblem, method: Method, tau: Array, subst
         assert phase.t0.guess is not None and phase.tf.guess is not None
         start.add("duration", tf - t0, np.array([[1e-4 * (phase.tf.guess - phase.t0.guess)], [math.inf]]), 0.0)
     data = ca.SX.sym("data", 2)
-    groups = [Group(1, 0, n + n_free, 0, len(start.labels), ca.vertcat(xs, free_values), data, constants,
+    groups = [Group(0, n + n_free, 0, len(start.labels), ca.vertcat(xs, free_values), data, constants,
                     ca.vertcat(xs, ca.SX.zeros(n_q), theta_start, start.column(), ca.SX(0)))]
 
     # --- interval
@@ -279,7 +320,7 @@ def transcribe(problem: OptimalControlProblem, method: Method, tau: Array, subst
         for constraint, graph in graphs.path:
             value = graph(t, x, u, p)
             interval.add(f"path {constraint.name!r}", value, _rows(constraint, value.shape[0]), 0.0)
-    groups.append(Group(N, n_all, m * s, n * s if collocation else 0, len(interval.labels), ca.vertcat(x, q, th, u, z), data,
+    groups.append(Group(n_all, m * s, n * s if collocation else 0, len(interval.labels), ca.vertcat(x, q, th, u, z), data,
                         constants, ca.vertcat(x_next, q + dq, th, *local, interval.column(), sign * cost)))
 
     # --- end
@@ -300,13 +341,14 @@ def transcribe(problem: OptimalControlProblem, method: Method, tau: Array, subst
         bounds = _rows(constraint, 1)
         end.add(f"integral {constraint.name!r}", q[j], bounds, 1.0)
     phi = graphs.terminal(tf, x, p) if graphs.terminal is not None else ca.SX(0)
-    groups.append(Group(1, n_all, 0, 0, len(end.labels), ca.vertcat(x, q, th), data, constants,
+    groups.append(Group(n_all, 0, 0, len(end.labels), ca.vertcat(x, q, th), data, constants,
                         ca.vertcat(end.column(), sign * phi)))
     traced = time.perf_counter() - clock
-    programme = build(groups)
+    compiled = compile_groups(groups)
     parts = (start, interval, end)
-    return Transcription(problem, method, tau, substeps, graphs, programme, tuple(theta),
-                         tuple(tuple(part.labels) for part in parts), tuple(part.bound_array() for part in parts), traced)
+    return Formulation(problem, method, substeps, graphs, compiled, tuple(theta),
+                       tuple(tuple(part.labels) for part in parts), tuple(part.bound_array() for part in parts),
+                       {"trace": traced + compiled.seconds["differentiate"], "compile": compiled.seconds["compile"]})
 
 
 def _depends_on_control(graph: ca.Function) -> bool:

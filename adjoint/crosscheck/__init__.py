@@ -2,7 +2,7 @@
 
 Three questions are kept apart:
 
-    Is the solution what it says?    its points are put into a second transcription: violation and cost, without any optimiser
+    Is the solution what it says?    its points are put into a second transcription: violation and cost, no optimiser
     Is it an optimum?                IPOPT started from the guess, and IPOPT started from the solution
     Are the derivatives right?       machine code against CasADi's interpreter and against the user's Python function
 

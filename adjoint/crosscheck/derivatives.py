@@ -44,8 +44,8 @@ class DerivativeCheck:
     python : float or None
         Machine code against the user's Python function; None if that does not take plain arrays.
     how : str
-        "complex step"; or "central differences", where the function is not analytic (abs, max) or takes no complex numbers;
-        or why there is no comparison.
+        "complex step"; or "central differences", where the function is not analytic (abs, max) or takes no complex
+        numbers; or why there is no comparison.
     """
 
     function: str
@@ -124,7 +124,10 @@ def _derivative(
 
 
 def _points(solution: Solution, guess: Guess, graph: ca.Function, jacobian: ca.Function) -> tuple[Array, Array, Array]:
-    """Points of the solution, moved at random by a hundredth of the scales (inside the bounds), where graph and Jacobian are finite."""
+    """Points of the solution, moved at random by a hundredth of the scales, inside the bounds.
+
+    Points where the graph or its Jacobian is not finite are left out.
+    """
     rng = np.random.default_rng(0)  # fixed: the same call gives the same table
     phase = solution.problem.phases[0]
     k = rng.integers(0, solution.node_t.size, POINTS)

@@ -1,12 +1,15 @@
 """A run of IPOPT on the second transcription, and what differs from the solution.
 
-IPOPT sees scaled unknowns and rows. With the Lagrangian J + sum multiplier * row (rows as in `programme`), in physical units,
+IPOPT sees scaled unknowns and rows. With the Lagrangian J + sum multiplier * row (rows as in `programme`, in physical
+units), the multiplier
 
-    lambda_0        multiplier of the row initial              lambda_{k+1}    multiplier of the row dynamics into knot k+1
+    lambda_0        of the row initial
+    lambda_{k+1}    of the row dynamics into knot k+1
 
 is the gradient of the minimised cost-to-go: the costate in the sign of H = l + lambda' f. Stationarity in U_i reads
-h b_i l_u + kappa_i' f_u = 0 with kappa_i the multiplier of the row slope, so the costate at a node is kappa_i / (h b_i): the
-covector mapping. For a problem that maximises, multipliers belong to minimising the negated objective, as in the solution.
+h b_i l_u + kappa_i' f_u = 0 with kappa_i the multiplier of the row slope, so the costate at a node is
+kappa_i / (h b_i): the covector mapping. For a problem that maximises, multipliers belong to minimising the
+negated objective, as in the solution.
 """
 
 from __future__ import annotations
@@ -69,8 +72,8 @@ class IpoptRun:
     cost : float
         In the problem's own sense; NaN if IPOPT returned nothing.
     differences : dict from quantity to Difference
-        This run against the solution: cost, states, controls, costates and, where the problem has them, initial time, final
-        time, parameters, integral multipliers. Empty if IPOPT returned nothing finite.
+        This run against the solution: cost, states, controls, costates and, where the problem has them, initial time,
+        final time, parameters, integral multipliers. Empty if IPOPT returned nothing finite.
     t, x, u, p, costate : arrays (N+1,), (N+1, n), (N, m) or (N, s, m), (n_p,), (N+1, n)
         Shaped and signed like those of a `Solution`.
     """
@@ -137,7 +140,10 @@ def run_ipopt(
             "constr_viol_tol": tol,
             "max_iter": 3000,
             "max_cpu_time": 600.0,
+            # IPOPT relaxes bounds by 1e-8 of their size; with large multipliers that is seen in the cost.
             "bound_relax_factor": 1e-10,
+            # With its default scaling MUMPS returns useless steps on long meshes of this form.
+            "mumps_scaling": 7,
             **options,
         }.items()
     }
@@ -213,7 +219,7 @@ def compare(
         ours_x, theirs_x = np.vstack([ours_x, solution.node_x]), np.vstack([theirs_x, values["X"]])
         ours_l, theirs_l = np.vstack([ours_l, solution.node_costate]), np.vstack([theirs_l, duals["slope"] / weights])
         times = np.concatenate([t, node_t])
-    # A costate of one state is large or small against the effect that any state has on the cost; where none has, all is noise.
+    # A costate is large or small against the effect that any state has on the cost; where none has, all is noise.
     effect = float((np.maximum(np.abs(ours_l), np.abs(theirs_l)).max(axis=0) * sx).max())
     effect = max(effect, 1e-3 * abs(solution.cost), COST_FLOOR)
     found = {

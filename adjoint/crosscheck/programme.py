@@ -1,9 +1,9 @@
 """The second transcription: a problem on the mesh of a solution as one nonlinear programme.
 
-It is written once more, and differently, so that a mistake in the library's own transcription shows. The two share the user's
-functions as graphs, the mesh and the Butcher tableau (A, b, c), and nothing else. Unknowns are the states x_k at the knots,
-the controls U, free times and parameters, and a separate initial state s; for a collocation also the stages X_i and their
-slopes K_i, in the integral form
+It is written once more, and differently, so that a mistake in the library's own transcription shows. The two share
+the user's functions as graphs, the mesh, the Butcher tableau (A, b, c) and the scales of the guess, and nothing else.
+Unknowns are the states x_k at the knots, the controls U, free times and parameters, and a separate initial state s;
+for a collocation also the stages X_i and their slopes K_i, in the integral form
 
     initial     s - x_0 = 0
     slope       f(t_k + c_i h, X_i, U_i, p) - K_i = 0
@@ -14,8 +14,8 @@ and for multiple shooting (u constant on the interval) and for a discrete system
 
     dynamics    Phi(t_k, h, x_k, u_k, p) - x_{k+1} = 0
 
-The cost and the integral constraints are h sum_i b_i l(t_k + c_i h, X_i, U_i, p), for a discrete system the sum of l. Path
-constraints hold where the controls are; those of the states alone also at the ends.
+The cost and the integral constraints are h sum_i b_i l(t_k + c_i h, X_i, U_i, p), for a discrete system the sum of l.
+Path constraints hold where the controls are; those of the states alone also at the ends.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Programme:
-    """minimise F(w) subject to lower <= w <= upper, lower <= G(w) <= upper; F, G in physical units, IPOPT in scaled ones."""
+    """minimise F(w) subject to lower <= w <= upper, lower <= G(w) <= upper; all in physical units."""
 
     unknowns: Mapping[str, Block]
     rows: Mapping[str, Block]

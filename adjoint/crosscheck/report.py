@@ -16,7 +16,7 @@ from adjoint.control.problem import OptimalControlProblem
 from adjoint.control.solution import Solution
 from adjoint.control.solve import solve
 from adjoint.crosscheck.derivatives import DerivativeCheck, check_derivatives
-from adjoint.crosscheck.ipopt import COST_FLOOR, NEARBY, Difference, IpoptRun, evaluate, relative_difference, run_ipopt
+from adjoint.crosscheck.ipopt import COST_FLOOR, NEARBY, Difference, IpoptRun, evaluate, run_ipopt
 from adjoint.crosscheck.programme import start_from_guess, start_from_solution, transcribe
 from adjoint.errors import InputError
 from adjoint.method import Method
@@ -71,9 +71,9 @@ class CrossCheck:
     def agrees(self) -> bool:
         """The solution is consistent, a run of IPOPT confirms its cost and its costates, and the derivatives are right.
 
-        Also True if IPOPT, started from the guess, stops at another local optimum (or fails) but stays at the solution when it
-        is started there: the verdict says so. Controls and states may differ: a consistent solution with the optimal cost is an
-        optimum.
+        Also True if IPOPT, started from the guess, stops at another local optimum (or fails) but stays at the solution
+        when it is started there: the verdict says so. Controls and states may differ: a consistent solution with the
+        optimal cost is an optimum.
         """
         return self.consistent and self._costates_agree and all(d.agrees for d in self.derivatives)
 
@@ -104,25 +104,26 @@ class CrossCheck:
             )
         if not self.consistent:
             return (
-                f"The solution's cost is not that of its states and controls: it says {_number(cost)}, CasADi evaluates "
-                f"{_number(self.cost_evaluated)}. {self._runs()}"
+                f"The solution's cost is not that of its states and controls: it says {_number(cost)}, "
+                f"CasADi evaluates {_number(self.cost_evaluated)}. {self._runs()}"
             )
         if (self._confirms(first) or self._confirms(second)) and not self._costates_agree:
             found = (first if self._confirms(first) else second).differences
             return (
-                f"IPOPT agrees on the cost (to {found['cost'].relative:.1g}) but not on the costates ({found['costates'].where} differs "
-                f"by {found['costates'].absolute:.2g}): one of them is wrong, or the multipliers are not unique."
+                f"IPOPT agrees on the cost (to {found['cost'].relative:.1g}) but not on the costates "
+                f"({found['costates'].where} differs by {found['costates'].absolute:.2g}): one of them is wrong, "
+                "or the multipliers are not unique."
             )
         if self._confirms(first):
             found = first.differences
             if found["states"].relative > STATE_TOLERANCE:
                 return (
-                    f"IPOPT agrees on the cost (to {relative_difference(first.cost, cost):.1g}) at other states "
+                    f"IPOPT agrees on the cost (to {found['cost'].relative:.1g}) at other states "
                     f"({found['states'].where} differs by {found['states'].absolute:.2g}): the optimum is not unique."
                 )
             return (
-                f"IPOPT agrees: cost to {relative_difference(first.cost, cost):.1g}, states to {found['states'].relative:.1g}, costates to "
-                f"{found['costates'].relative:.1g} (relative)."
+                f"IPOPT agrees: cost to {found['cost'].relative:.1g}, states to {found['states'].relative:.1g}, "
+                f"costates to {found['costates'].relative:.1g} (relative)."
             )
         if self._confirms(second):
             stays = second.differences["states"].relative <= STATE_TOLERANCE
@@ -156,8 +157,8 @@ class CrossCheck:
         system = solution.problem.system
         scheme = "discrete system" if system.discrete else solution.method.name
         lines = [
-            f"{solution.problem.name} against CasADi {ca.CasadiMeta.version()} and IPOPT ({scheme}, {solution.N} intervals, "
-            f"{self.unknowns} unknowns, {self.rows} rows)",
+            f"{solution.problem.name} against CasADi {ca.CasadiMeta.version()} and IPOPT "
+            f"({scheme}, {solution.N} intervals, {self.unknowns} unknowns, {self.rows} rows)",
             _row("", [f"from {run.start}" for run in runs]),
             _row("status", [_words(run.status) for run in runs]),
             _row("iterations", [str(run.iterations) for run in runs]),
@@ -183,7 +184,7 @@ class CrossCheck:
         return "\n".join([*(line.rstrip() for line in lines), self.verdict])
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the arrays, for JSON: numbers, texts, lists and dicts; a number that is not finite becomes None."""
+        """Everything but the arrays, for JSON; a number that is not finite becomes None."""
 
         def difference(d: Difference) -> dict[str, Any]:
             return {"relative": _finite(d.relative), "absolute": _finite(d.absolute), "where": d.where}

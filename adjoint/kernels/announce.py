@@ -1,5 +1,4 @@
-"""Compiled once, said once: kernels with one fixed signature that compile at their first call, and the line that says
-so.
+"""Compiled once, said once: kernels that compile at their first call, and the line that says so.
 
 Numba keeps compiled kernels on disk, so the wait happens once per installation; a silent wait of several seconds looks
 like a hang. Set ADJOINT_QUIET=1 to print nothing.
@@ -64,6 +63,7 @@ class Kernel:
         self.__doc__ = function.__doc__
 
     def __call__(self, *arguments: Any) -> Any:
+        """Call the kernel; the first call compiles it."""
         if self._compiled is None:
             with announcing(self._sentence):
                 options = numba.njit(self._signature, cache=True, nogil=True, error_model="numpy")

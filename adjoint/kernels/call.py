@@ -25,8 +25,7 @@ __all__ = ["address_of", "call", "matrix", "view"]
 
 @intrinsic
 def call(typingctx: Any, address: Any, arg: Any, res: Any, work: Any) -> Any:
-    """Call the machine code at `address` (int64) on addresses `arg`, `res` (int64[:]) and scratch `work`
-    (float64[:])."""
+    """Call the machine code at `address` (int64) on addresses `arg`, `res` (int64[:]) and scratch `work`."""
     signature = types.void(types.int64, arg, res, work)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:

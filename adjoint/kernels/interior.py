@@ -318,7 +318,7 @@ def _direction(S, X, Q, mu, delta_w, C):
                 rw[i] -= mu / (w[i] - lw[i])
             if uw[i] < np.inf:
                 rw[i] += mu / (uw[i] - w[i])
-    solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2)
+    solve(S, J, H, sigma, D, delta_w, False, X, rw, rR, dw, dY, t1, t2)
     jacobian_product(S, J, dw, jd)
     for i in range(R.shape[0]):
         kind = S.row_kind[S_KIND, i]
@@ -379,7 +379,7 @@ def _direction(S, X, Q, mu, delta_w, C):
             if S.row_kind[S_KIND, i] == EQUALITY or S.row_kind[S_KIND, i] == INEQUALITY:
                 yp[i] = r1[i]
                 r1[i] = 0.0
-        solve(S, J, H, sigma, D, delta_w, X, rw, r1, cw, cY, t1, t2)
+        solve(S, J, H, sigma, D, delta_w, False, X, rw, r1, cw, cY, t1, t2)
         jacobian_product(S, J, cw, jd)
         for i in range(R.shape[0]):
             kind = S.row_kind[S_KIND, i]
@@ -540,13 +540,13 @@ def _factor_with_inertia(S, X, Q):
     """Factor; add delta_w until the curvature is right (algorithm IC). Returns delta_w, or -1."""
     count, number, J, H, sigma, D = Q.count, Q.number, Q.J, Q.H, Q.unknown[Q_SIGMA], Q.row[Q_D]
     count[N_FACTOR] += 1
-    if factorize(S, J, H, sigma, D, 0.0, X) < 0:
+    if factorize(S, J, H, sigma, D, 0.0, False, X) < 0:
         return 0.0
     last = number[DELTA_LAST]
     delta = DELTA_W0 if last == 0.0 else max(DELTA_W_MIN, last / 3.0)
     for _ in range(60):
         count[N_FACTOR] += 1
-        if factorize(S, J, H, sigma, D, delta, X) < 0:
+        if factorize(S, J, H, sigma, D, delta, False, X) < 0:
             number[DELTA_LAST] = delta
             return delta
         delta *= 100.0 if last == 0.0 else 8.0
@@ -586,10 +586,10 @@ def _least_squares_multipliers(S, X, Q):
                 rw[i] -= zl[i]
             if uw[i] < np.inf:
                 rw[i] += zu[i]
-    ok = factorize(S, J, H, sigma, D, 0.0, X) < 0
+    ok = factorize(S, J, H, sigma, D, 0.0, False, X) < 0
     worst = 0.0
     if ok:
-        solve(S, J, H, sigma, D, 0.0, X, rw, rR, dw, dY, t1, t2)
+        solve(S, J, H, sigma, D, 0.0, False, X, rw, rR, dw, dY, t1, t2)
         jacobian_product(S, J, dw, jd)
         for i in range(R.shape[0]):
             kind = S.row_kind[S_KIND, i]
@@ -666,32 +666,32 @@ def _acceptable_step(Q, theta, phi, slope, alpha, theta_t, phi_t):
 
 @jit
 def _restore(S, X, Q, max_iterations):
-    """Reduce the violation until the filter accepts the point.
+    """Reduce the constraint violation until the filter accepts the point.
 
-    Levenberg-Marquardt on half the squared violation v of the path rows, subject to the linearised dynamics and
-    local rows and with the barrier on all bounds:
+    Levenberg-Marquardt on half the squared residuals of all constraints, with the barrier on all bounds:
 
-        min  |v|^2/2 + zeta |dw|^2/2 + barrier      F, c linearised,   v = C_h + h_w dw - ds,
+        min  |y|^2/2 + zeta |dw|^2/2 + barrier          y = C + (linearised rows) dw - ds
 
-    which is the same linear system with Hessian zeta I, D = Sigma_s/(1 + Sigma_s) (inequality) or 1 (equality).
-    The step is searched along an exact penalty function. 0: accepted; 1: stationary (locally infeasible); 2: failed.
+    which is the same linear system with Hessian zeta I, soft dynamics, and D = Sigma_s/(1 + Sigma_s) for an
+    inequality, 1 for an equality. `S` must be a softened programme (local unknowns counted as controls, local rows as
+    equalities; see `control.newton`). 0: accepted; 1: stationary, locally infeasible; 2: out of iterations.
     """
-    lw, uw, lr, ur = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_data[S_LR], S.row_data[S_UR]
-    number, H, wt, st = Q.number, Q.H, Q.unknown[Q_WT], Q.row[Q_ST]
-    Rt, Ct, J, yp = Q.row[Q_RT], Q.row[Q_CT], Q.J, Q.row[Q_YP]
-    rw, count, sigma, D = Q.unknown[Q_RW], Q.count, Q.unknown[Q_SIGMA], Q.row[Q_D]
-    rR, dw, dY, t1 = Q.row[Q_RR], Q.unknown[Q_DW], Q.row[Q_DY], Q.unknown[Q_T1]
-    t2, jd, w, s = Q.unknown[Q_T2], Q.row[Q_JD], Q.unknown[Q_W], Q.row[Q_S]
-    R, C, ds, r1 = Q.row[Q_R], Q.row[Q_C], Q.row[Q_DS], Q.row[Q_R1]
-    mu = max(number[MU], 1e-4)
+    lw, uw, kind, lr = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_kind[S_KIND], S.row_data[S_LR]
+    ur = S.row_data[S_UR]
+    number, J, H, w, s = Q.number, Q.J, Q.H, Q.unknown[Q_W], Q.row[Q_S]
+    R, C, D, ds, dw = Q.row[Q_R], Q.row[Q_C], Q.row[Q_D], Q.row[Q_DS], Q.unknown[Q_DW]
+    sigma, rR, rw, yp = Q.unknown[Q_SIGMA], Q.row[Q_RR], Q.unknown[Q_RW], Q.row[Q_YP]
+    dY, jd, r1, t1, t2 = Q.row[Q_DY], Q.row[Q_JD], Q.row[Q_R1], Q.unknown[Q_T1], Q.unknown[Q_T2]
+    mu = max(number[MU], 1e-3)
     theta_0 = number[THETA]
     zeta = 1e-2
-    rho = 1.0
-    quiet = 0
     _fill(H, 0.0)
-    for it in range(max_iterations):
+    theta_t, worst = residuals(S, R, w, s, C)
+    for _ in range(max_iterations):
+        soft = 0.0
         for i in range(w.shape[0]):
             v = 0.0
+            rw[i] = 0.0
             if lw[i] < uw[i]:
                 if lw[i] > -np.inf:
                     v += mu / (w[i] - lw[i]) ** 2
@@ -699,16 +699,14 @@ def _restore(S, X, Q, max_iterations):
                     v += mu / (uw[i] - w[i]) ** 2
             sigma[i] = v
         for i in range(R.shape[0]):
-            kind = S.row_kind[S_KIND, i]
-            D[i] = 0.0
-            rR[i] = C[i]
-            yp[i] = 0.0
-            if kind == EQUALITY:
-                D[i] = 1.0
-                yp[i] = C[i]
-            elif kind == INEQUALITY:
-                sig = 0.0
-                rb = 0.0
+            D[i], rR[i], yp[i], ds[i], r1[i] = 0.0, 0.0, 0.0, 0.0, 0.0
+            if kind[i] == COST:
+                continue
+            soft += 0.5 * C[i] ** 2
+            if kind[i] == EQUALITY:
+                D[i], yp[i] = 1.0, C[i]
+            elif kind[i] == INEQUALITY:
+                sig, rb = 0.0, 0.0
                 if lr[i] > -np.inf:
                     gap = s[i] - lr[i]
                     sig += mu / gap ** 2
@@ -719,103 +717,86 @@ def _restore(S, X, Q, max_iterations):
                     rb += mu / gap
                 D[i] = sig / (1.0 + sig)
                 yp[i] = (sig * C[i] + rb) / (1.0 + sig)
-                ds[i] = sig
-                r1[i] = rb
-        jacobian_transposed_product(S, J, yp, rw)
+                ds[i], r1[i] = sig, rb
+            else:
+                rR[i] = C[i]
+        _fill(rw, 0.0)
+        _add_path_transposed(S, J, yp, rw)
         for i in range(w.shape[0]):
             if lw[i] < uw[i]:
                 if lw[i] > -np.inf:
                     rw[i] -= mu / (w[i] - lw[i])
                 if uw[i] < np.inf:
                     rw[i] += mu / (uw[i] - w[i])
-        count[N_FACTOR] += 1
-        if factorize(S, J, H, sigma, D, zeta, X) >= 0:
-            zeta = max(10.0 * zeta, 1e-6)
+        Q.count[N_FACTOR] += 1
+        if factorize(S, J, H, sigma, D, zeta, True, X) >= 0:
+            zeta *= 10.0
             if zeta > 1e20:
                 return 2
             continue
-        solve(S, J, H, sigma, D, zeta, X, rw, rR, dw, dY, t1, t2)
+        solve(S, J, H, sigma, D, zeta, True, X, rw, rR, dw, dY, t1, t2)
         jacobian_product(S, J, dw, jd)
         slope = 0.0
-        hard = 0.0
-        soft = 0.0
-        lam = 0.0
         for i in range(R.shape[0]):
-            kind = S.row_kind[S_KIND, i]
-            if kind == EQUALITY:
-                slope += C[i] * jd[i]
-                soft += 0.5 * C[i] ** 2
-            elif kind == INEQUALITY:
-                sig = ds[i]
-                rb = r1[i]
+            if kind[i] == COST:
+                continue
+            if kind[i] == INEQUALITY:
+                sig, rb = ds[i], r1[i]
                 y = (sig * (C[i] + jd[i]) + rb) / (1.0 + sig)
-                ds[i] = (y - rb) / sig if sig > 0.0 else C[i] + jd[i]
+                ds[i] = C[i] + jd[i] - y
                 slope += C[i] * (jd[i] - ds[i]) + rb * ds[i]
-                soft += 0.5 * C[i] ** 2
-            elif kind != COST:
-                hard += abs(C[i])
-                lam = max(lam, abs(dY[i]))
+            else:
+                slope += C[i] * jd[i]
+        size = 0.0
         for i in range(w.shape[0]):
+            size = max(size, abs(dw[i]) / (1.0 + abs(w[i])))
             if lw[i] < uw[i]:
                 if lw[i] > -np.inf:
                     slope -= mu * dw[i] / (w[i] - lw[i])
                 if uw[i] < np.inf:
                     slope += mu * dw[i] / (uw[i] - w[i])
-        rho = max(rho, 1.5 * lam)
-        slope -= rho * hard
         barrier = _barrier(S, R, w, s, mu) - _objective(S, R)
-        merit = rho * hard + soft + barrier
-        alpha, _ = _step_to_boundary(S, Q, 0.99, mu)
-        size = 0.0
-        for i in range(w.shape[0]):
-            size = max(size, abs(dw[i]) / (1.0 + abs(w[i])))
+        merit = soft + barrier
         # a stationary point of the violation: lower the barrier, then give up
-        if size < 1e-7 or -slope < 1e-14 * max(1.0, abs(merit)):
+        if -slope < 1e-10 * max(soft, 1e-12) or size < 1e-9:
             if mu > 1e-9:
                 mu *= 0.1
+                zeta = min(zeta, 1e-4)
                 continue
             return 1
+        alpha, _ = _step_to_boundary(S, Q, 0.99, mu)
         accepted = False
-        for _ in range(30):
+        phi_t, soft_t = np.inf, np.inf
+        for _ in range(25):
             theta_t, worst, phi_t = _trial(S, Q, alpha, number[MU])
             if theta_t < np.inf:
-                hard_t = 0.0
                 soft_t = 0.0
                 for i in range(R.shape[0]):
-                    kind = S.row_kind[S_KIND, i]
-                    if kind == EQUALITY or kind == INEQUALITY:
-                        soft_t += 0.5 * Ct[i] ** 2
-                    else:
-                        hard_t += abs(Ct[i])
-                b_t = _barrier(S, Rt, wt, st, mu) - _objective(S, Rt)
-                merit_t = rho * hard_t + soft_t + b_t
-                if merit_t <= merit + 1e-4 * alpha * slope + 1e-14 * abs(merit):
+                    soft_t += 0.5 * Q.row[Q_CT][i] ** 2
+                merit_t = soft_t + _barrier(S, Q.row[Q_RT], Q.unknown[Q_WT], Q.row[Q_ST], mu) - _objective(S, Q.row[Q_RT])
+                if merit_t <= merit + 1e-4 * alpha * slope:
                     accepted = True
                     break
             alpha *= 0.5
         if not accepted:
-            zeta *= 10.0
-            quiet += 1
-            if quiet > 12:
-                return 1 if hard < 1e-6 else 2
+            zeta = max(10.0 * zeta, 1e-6)
+            if zeta > 1e12:
+                return 1
             continue
-        quiet = 0
-        if alpha > 0.9:
-            zeta = max(zeta / 5.0, 1e-8)
+        if alpha > 0.5:
+            zeta = max(zeta / 5.0, 1e-10)
         elif alpha < 0.1:
-            zeta *= 4.0
-        _copy(wt, w)
-        _copy(st, s)
-        _copy(Rt, R)
-        _copy(Ct, C)
-        count[N_RESTORATION] += 1
+            zeta *= 2.0
+        _copy(Q.unknown[Q_WT], w)
+        _copy(Q.row[Q_ST], s)
+        _copy(Q.row[Q_RT], R)
+        _copy(Q.row[Q_CT], C)
+        Q.count[N_RESTORATION] += 1
         if not evaluate_jacobian(S, w, J):
             return 2
         if theta_t <= 0.9 * theta_0 and not _in_filter(Q, theta_t, phi_t):
-            number[THETA] = theta_t
-            number[VIOLATION] = worst
             return 0
-        if mu > number[MU] and mu > 1e-8 and hard_t + np.sqrt(2.0 * soft_t) < 10.0 * mu:
+        if mu > 1e-9 and -slope < 0.1 * mu:
             mu *= 0.2
     return 2
 
@@ -901,10 +882,10 @@ def prepare(S, X, Q, mode):
 
 
 @jit
-def restore(S, X, Q):
+def restore(S, softened, X, softened_X, Q):
     """Run the restoration phase from an iterate that has no acceptable step; sets the status."""
     count, number = Q.count, Q.number
-    code = _restore(S, X, Q, 300)
+    code = _restore(softened, softened_X, Q, 500)
     theta, worst = residuals(S, Q.row[Q_R], Q.unknown[Q_W], Q.row[Q_S], Q.row[Q_C])
     count[ITERATION] += 1
     number[THETA], number[VIOLATION], number[OBJECTIVE] = theta, worst, _objective(S, Q.row[Q_R])
@@ -957,7 +938,7 @@ def iterate(S, X, Q, limit):
             return OPTIMAL
         if error_0 <= option[ACCEPTABLE_TOL]:
             count[ACCEPTABLE_RUN] += 1
-            if count[ACCEPTABLE_RUN] >= 15:
+            if count[ACCEPTABLE_RUN] >= 40:
                 count[STATUS] = ACCEPTABLE
                 return ACCEPTABLE
         else:

@@ -183,10 +183,41 @@ def _cholesky(a):
 
 
 @jit
-def factorize(S, J, H, sigma, D, delta_w, X):
+def _soften(P, L, inverse):
+    """P <- I - (I + P)^{-1}; False when I + P is not positive definite."""
+    n = P.shape[0]
+    for i in range(n):
+        for j in range(n):
+            L[i, j] = P[i, j]
+            inverse[i, j] = 0.0
+        L[i, i] += 1.0
+        inverse[i, i] = 1.0
+    if not _cholesky(L):
+        return False
+    for c in range(n):
+        for i in range(n):
+            s = inverse[i, c]
+            for l in range(i):
+                s -= L[i, l] * inverse[l, c]
+            inverse[i, c] = s / L[i, i]
+        for i in range(n - 1, -1, -1):
+            s = inverse[i, c]
+            for l in range(i + 1, n):
+                s -= L[l, i] * inverse[l, c]
+            inverse[i, c] = s / L[i, i]
+    for i in range(n):
+        for j in range(n):
+            P[i, j] = (1.0 if i == j else 0.0) - inverse[i, j]
+    return True
+
+
+@jit
+def factorize(S, J, H, sigma, D, delta_w, soft, X):
     """Factor the system at Jacobian J and Hessian H (nonzeros), diagonal `sigma`, path-row weights `D` (row layout).
 
-    Returns -1 when every M_uu is positive definite, else the stage whose M_uu (or c_z) is not.
+    With `soft` the dynamics rows may be violated at a price: y = F_w dw - dx_{k+1} + rF costs |y|^2/2, so that y = dlam_{k+1}
+    and P_{k+1} is replaced by (I + P)^{-1} P = I - (I + P)^{-1} (stored in its place).
+    Returns -1 when every M_uu (and I + P) is positive definite, else the stage where one (or c_z) is not.
     """
     group, ojptr, ojcol, ohcol = S.stage[S_GROUP], S.groups[S_OJPTR], S.groups[S_OJCOL], S.groups[S_OHCOL]
     hrow, hcol, r, jptr = S.hessian[S_HROW], S.hessian[S_HCOL], S.stage[S_R], S.jptr
@@ -368,6 +399,8 @@ def factorize(S, J, H, sigma, D, delta_w, X):
         for i in range(m):
             for l in range(n):
                 gain[i, l] = -gain[i, l]
+        if soft and k > 0 and not _soften(P, matrix(X.m, 0, n, n), matrix(X.pa, 0, n, n)):
+            return k
     return -1
 
 
@@ -413,7 +446,7 @@ def hessian_product(S, J, H, sigma, D, delta_w, dw, out):
 
 
 @jit
-def solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2):
+def solve(S, J, H, sigma, D, delta_w, soft, X, rw, rR, dw, dY, t1, t2):
     """Solve for dw and the multiplier steps dY (rows of F and c) with right-hand sides rw and rR (row layout).
 
     `t1`, `t2` are workspaces of the size of w.
@@ -492,6 +525,14 @@ def solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2):
             for i in range(m):
                 s += gain[i, l] * mv[n + i]
             pk[l] = s
+        if soft and k > 0:
+            # p <- (I + P)^{-1} p = p - P~ p
+            P = matrix(X.p, op[k], n, n)
+            for l in range(n):
+                b[l] = pk[l]
+            for l in range(n):
+                for j in range(n):
+                    pk[l] -= P[l, j] * b[j]
         if k > 0:
             ol = S.stage[S_OROW, k - 1]
             for l in range(n):
@@ -538,11 +579,11 @@ def solve(S, J, H, sigma, D, delta_w, X, rw, rR, dw, dY, t1, t2):
                     s += A[i, l] * dw[ow + l]
                 b[i] = s
             for i in range(nn):
-                dw[on + i] = b[i]
                 s = dY[orow + i]
                 for j in range(nn):
                     s += Pn[i, j] * b[j]
                 dY[orow + i] = s
+                dw[on + i] = b[i] - s if soft else b[i]
         if e > 0:
             # multipliers of c: c_z' dy_c = -(rw_z + (Wf dw)_z + F_z' dlam_{k+1})
             lu = matrix(X.lu, olu[k], e, e)
