@@ -1,17 +1,32 @@
 """Optimal control and the adjoints of dynamical systems.
 
-A user's function ``f(t, x, u, p)`` in plain NumPy style becomes machine code; one compiled backward sweep differentiates every
-discrete dynamical system; `solve` turns an optimal-control problem into a certified solution.
+A user's function ``f(t, x, u, p)`` in plain NumPy style becomes machine code; one compiled backward sweep differentiates
+every discrete dynamical system; `solve` turns an optimal-control problem into a certified solution.
+
+what moves      `System`, `Method`: `EULER` … `DOP853`, `gauss`, `radau`; in its functions `where` and `Table`
+the sweeps      `rollout`, `tangent`, `sweep`, `linearize`, `hessian_vector`
+what is wanted  `OptimalControlProblem`, `free`
+what was found  `solve`, `Solution`, `load`, `certify`, `crosscheck`
+is it right     `check_gradient`, `check_complex_step`
+on its own      `compile`, for any CasADi function
 """
 
+from adjoint.check import check_complex_step, check_gradient
+from adjoint.control.certificate import certify
 from adjoint.control.problem import OptimalControlProblem, free
 from adjoint.control.solution import Solution, load
 from adjoint.control.solve import solve
+from adjoint.crosscheck import crosscheck
+from adjoint.errors import AdjointError
 from adjoint.method import BS3, DOP853, DOPRI5, EULER, HEUN, MIDPOINT, RALSTON, RK4, Method, gauss, radau
-from adjoint.symbolic import where
+from adjoint.native import compile
+from adjoint.symbolic import Table, where
+from adjoint.sweeps import hessian_vector, linearize, rollout, sweep, tangent
 from adjoint.system import System
 
 __all__ = [
-    "BS3", "DOP853", "DOPRI5", "EULER", "HEUN", "MIDPOINT", "RALSTON", "RK4", "Method", "OptimalControlProblem", "Solution",
-    "System", "free", "gauss", "load", "radau", "solve", "where",
+    "BS3", "DOP853", "DOPRI5", "EULER", "HEUN", "MIDPOINT", "RALSTON", "RK4", "AdjointError", "Method",
+    "OptimalControlProblem", "Solution", "System", "Table", "certify", "check_complex_step", "check_gradient", "compile",
+    "crosscheck", "free", "gauss", "hessian_vector", "linearize", "load", "radau", "rollout", "solve", "sweep", "tangent",
+    "where",
 ]

@@ -46,7 +46,7 @@ def cart_pole(cart: float = 1.0, pole: float = 0.3, distance: float = 1.0,
                 (length * m2 * s * rate ** 2 + F + m2 * g * c * s) / mass,
                 -(length * m2 * c * s * rate ** 2 + F * c + (m1 + m2) * g * s) / (length * mass)]
 
-    known = {(1, 0.3, 1, 20): 58.8}
+    known = {(1.0, 0.3, 1.0, 20.0): 58.8}
     return adjoint.OptimalControlProblem(
         adjoint.System(cart_with_pole, states="position angle speed rate", controls="force"),
         initial=dict(position=0, angle=0, speed=0, rate=0),

@@ -37,7 +37,7 @@ def double_integrator(final_speed: float | None = 0.0, slope: float = 0.0) -> ad
         position, v = xf
         return position - slope * v
 
-    final = {} if slope else {"x": 1}
+    final: dict[str, float] = {} if slope else {"x": 1.0}
     if final_speed is None:
         optimum = 6 - 9 * (2 * slope - 1) ** 2 / (6 * slope ** 2 - 6 * slope + 2)
     else:

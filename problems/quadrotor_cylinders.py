@@ -60,7 +60,7 @@ def quadrotor_cylinders(bend: float = 1.0) -> adjoint.OptimalControlProblem:
     route = np.outer(s, [3, 3, 1]) + np.outer(np.sin(np.pi * s), bend / np.sqrt(2) * np.array([1, -1, 0]))
     return adjoint.OptimalControlProblem(
         adjoint.System(quadrotor, states="r[3] v[3] angle[3] omega[3]", controls="thrust[4]"),
-        initial=np.zeros(12), final=[3, 3, 1] + [0] * 9, bounds=dict(thrust=(0, 3)),
+        initial=[0] * 12, final=[3, 3, 1] + [0] * 9, bounds=dict(thrust=(0, 3)),
         path={"cylinders": (clearance, 0, None)},
         running=effort, t=(0, 3), guess=dict(thrust=hover, r=route), name="quadrotor_cylinders",
         source="a common kind of benchmark")

@@ -45,7 +45,7 @@ def spring_chain(force: float | None = None, steps: int = 1000) -> adjoint.Optim
     def chain(t, x, u, p):
         return A @ x + B @ u
 
-    start = np.concatenate([np.linspace(-2, 2, 6), np.zeros(6)])
+    start = [*np.linspace(-2, 2, 6), *np.zeros(6)]
     return adjoint.OptimalControlProblem(
         adjoint.System(chain, states="q[6] v[6]", controls="f[4]", discrete=True),
         initial=start, bounds=None if force is None else dict(f=(-force, force)), t=(0, steps),

@@ -3,9 +3,9 @@ from __future__ import annotations
 import adjoint
 
 
-def van_der_pol(start: tuple[float, float] = (1.0, 0.0), stop: tuple[float, float] | None = None, horizon: float = 2.0,
-                force: tuple[float | None, float | None] = (None, None), slowest: float | None = None,
-                weight: float = 0.5, effort: float = 1.0) -> adjoint.OptimalControlProblem:
+def van_der_pol(start: tuple[float, float] = (1.0, 0.0), stop: tuple[float, float] | None = None,
+                horizon: float = 2.0, force: tuple[float | None, float | None] = (None, None),
+                slowest: float | None = None, weight: float = 0.5, effort: float = 1.0) -> adjoint.OptimalControlProblem:
     """Calm a Van der Pol oscillator.
 
     ::
@@ -47,8 +47,8 @@ def van_der_pol(start: tuple[float, float] = (1.0, 0.0), stop: tuple[float, floa
         q, v = x
         return weight * (q ** 2 + v ** 2 + effort * u[0] ** 2)
 
-    known = {((1, 0), None, 2, (None, None), None, 0.5, 1): 1.05,
-             ((0, 1), None, 4, (-1, 1), None, 0.5, 0): 0.757618}
+    known: dict[tuple, float] = {((1, 0), None, 2, (None, None), None, 0.5, 1): 1.05,
+                                 ((0, 1), None, 4, (-1, 1), None, 0.5, 0): 0.757618}
     return adjoint.OptimalControlProblem(
         adjoint.System(oscillator, states="q v", controls="u"),
         initial=start, final=stop, bounds=dict(v=(slowest, None), u=force), t=(0, horizon), running=cost,

@@ -66,9 +66,9 @@ CASES = {
     "brachistochrone, wall": Case(0.312480130708665, 1e-8, "brachistochrone", dict(gravity=32.174, target=(1, None))),
     # Graded mesh, intervals of length 0.03 to 3 in time: (x/x' h)⁵ is 1e-6 at worst.
     "hypersensitive": Case(1.330806904943, 1e-6, "hypersensitive"),
-    # Singular arc: h = 1/200 of a height gained of 0.0128, a tenth of it for the constant.
-    "goddard": Case(1.0128369183, 6e-6, "goddard_rocket", solve=dict(intervals=200)),
-    "goddard, v <= 0.1": Case(1.0125763247, 6e-6, "goddard_rocket", dict(speed_limit=0.1), dict(intervals=200)),
+    # The switches lie inside intervals: h² of a climb of 0.0128.
+    "goddard": Case(1.0128369183, 1.3e-6, "goddard_rocket"),
+    "goddard, v <= 0.1": Case(1.0125763247, 1.3e-6, "goddard_rocket", dict(speed_limit=0.1)),
     # Own value on 400 intervals, all three controls jump: h² J = 9e-4 at worst on 100.
     "robot arm": Case(9.1409162, 9e-4, "robot_arm", solve=dict(intervals=100)),
     "particle": Case(0.5545708783, 1e-8, "particle_steering"),
@@ -101,13 +101,17 @@ CASES = {
     "pendulum": Case(39.877058, 1e-4, "pendulum_swing_up", solve=dict(intervals=100)),
     "pendulum, back first": Case(29.29946, 1e-4, "pendulum_swing_up", solve=dict(intervals=100, guess=SWING_BACK)),
     "pendulum, weak": Case(29.35636, 1e-4, "pendulum_swing_up", dict(torque=4.0), dict(intervals=100)),
-    "pendulum, RK4": Case(39.9141, 5e-5, "pendulum_swing_up", solve=dict(intervals=100, method=adjoint.RK4)),
+    # Errors at the start grow a thousandfold until the end: 100 steps of RK4 re-integrate to 1e-3 only.
+    "pendulum, RK4": Case(
+        39.9141, 5e-5, "pendulum_swing_up", solve=dict(intervals=100, method=adjoint.RK4, accuracy=1e-2)),
     "pendulum, weak, RK4": Case(
-        29.3843, 5e-5, "pendulum_swing_up", dict(torque=4.0), dict(intervals=100, method=adjoint.RK4)),
+        29.3843, 5e-5, "pendulum_swing_up", dict(torque=4.0), dict(intervals=100, method=adjoint.RK4, accuracy=1e-2)),
     # Three arcs (docstring); two switches inside an interval: h² J = 0.04 kg. With a glide slope: own value, the same.
     "descent": Case(387.8963645, 0.04, "powered_descent"),
-    "descent, glide slope": Case(398.0745, 0.04, "powered_descent", dict(glide_slope=4.0)),
-    "descent, unrelaxed": Case(387.8963645, 0.04, "powered_descent", dict(relaxed=False)),
+    "descent, convexified": Case(387.8963645, 0.04, "powered_descent", dict(convexified=True)),
+    "descent, glide slope": Case(398.068, 0.04, "powered_descent", dict(glide_slope=4.0)),
+    "descent, glide slope, convexified": Case(
+        398.068, 0.04, "powered_descent", dict(glide_slope=4.0, convexified=True)),
     # Own converged value: 100 and 400 intervals differ by 3e-4 (tables: the fourth derivatives jump).
     "climb": Case(319.8741, 1e-3, "supersonic_climb", solve=dict(intervals=100)),
     # Own value on 50 intervals; the nodes of 100 hold the path 1e-4 further off the cylinders.
@@ -132,9 +136,9 @@ def solved(label: str) -> adjoint.Solution:
     return adjoint.solve(build(case.problem, **case.variant), max_iterations=400, **arguments)
 
 
-def right_hand_side(t: float, x: np.ndarray, u: list[float] | np.ndarray, problem: adjoint.OptimalControlProblem) -> np.ndarray:
-    """The system's right-hand side on plain numbers."""
-    return np.asarray(problem.system.f(t, x, u, np.zeros(0)), dtype=float)
+def right_hand_side(problem: adjoint.OptimalControlProblem, x: Any, u: Any) -> np.ndarray:
+    """f(0, x, u) on plain numbers."""
+    return np.asarray(problem.system.f(0.0, np.asarray(x, float), np.asarray(u, float), np.zeros(0)), dtype=float)
 
 
 # The zoo
@@ -151,7 +155,9 @@ def test_a_file_holds_one_documented_function_that_needs_no_arguments(name: str)
               if inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_")]
     assert public == [name]
     text = problems.describe(name)
-    assert text.startswith(f"{name}(") and "::" in text and "Source:" in text
+    assert text.startswith(f"{name}(")
+    assert "::" in text
+    assert "Source:" in text
     problem = problems.find(name)
     assert problem.name == name
     assert problem.source and (problem.published is None or math.isfinite(problem.published))
@@ -229,7 +235,9 @@ def test_neuenhofen_control_and_the_scheme_that_flatters_itself() -> None:
     assert error(solution) < h  # singular: first order
     np.testing.assert_allclose(solution["y"], -np.sin(solution.t) / (2 - np.cos(solution.t)), atol=h ** 2)
     flattering = adjoint.solve(build("neuenhofen_kerrigan"), method=adjoint.radau(2))
-    assert flattering.converged and flattering.cost < CASES["neuenhofen"].optimum - 1e-5 and error(flattering) > 0.5
+    assert flattering.converged
+    assert flattering.cost < CASES["neuenhofen"].optimum - 1e-6
+    assert error(flattering) > 5 * h
 
 
 @pytest.mark.parametrize(("label", "limit"), [("bryson, 1/9", 1 / 9), ("bryson, 1/10", 0.1)])
@@ -317,9 +325,9 @@ def test_goddard_follows_its_arcs(label: str, limit: float | None) -> None:
     end, height = goddard_arcs(limit)
     assert abs(height - CASES[label].optimum) < 1e-9
     solution = solved(label)
-    assert abs(solution.tf - end) < 1e-3  # h t_f: a mesh interval
+    assert abs(solution.tf - end) < solution.tf / solution.N
     t, thrust = solution.node_t, solution["thrust"]
-    # A barrier keeps a control off its bound by about tol over the switching function, which fades towards the singular arc.
+    # A barrier keeps a control off its bound by about tol / |switching function|, which fades towards the singular arc
     np.testing.assert_allclose(thrust[t < 0.021], 3.5, atol=0.05)  # the switch is at 0.0235
     np.testing.assert_allclose(thrust[t > 0.11], 0, atol=0.05)  # fuel spent at 0.0727 or 0.1016
     h, v, m = solution.x[(solution.t > 0.026) & (solution.t < 0.055)].T  # the singular arc
@@ -353,8 +361,9 @@ def test_particle_steers_with_a_linear_tangent() -> None:
 
 def test_van_der_pol_respects_its_bounds() -> None:
     solution = solved("van der pol, slow")
-    assert solution["v"].min() >= -0.25 - 1e-8 and np.abs(solution["u"]).max() <= 1 + 1e-8
-    assert solution["v"].min() < -0.2499  # and they act
+    assert solution["v"].min() >= -0.25 - 1e-8
+    assert np.abs(solution["u"]).max() <= 1 + 1e-8
+    assert solution["v"].min() < -0.2499  # and the bound acts
     np.testing.assert_allclose(solved("van der pol, to rest").x[-1], 0, atol=1e-8)
 
 
@@ -420,22 +429,33 @@ def test_cart_pole_conserves_energy_without_force() -> None:
     rng = np.random.default_rng(1)
     for x in rng.normal(size=(5, 4)):
         gradient = [(energy(x + e) - energy(x - e)) / 2e-6 for e in 1e-6 * np.eye(4)]
-        assert abs(np.dot(gradient, right_hand_side(0.0, x, [0.0], problem))) < 1e-8  # d/dt energy = power of F
-        assert abs(np.dot(gradient, right_hand_side(0.0, x, [3.0], problem)) - 3.0 * x[2]) < 1e-8
+        assert abs(np.dot(gradient, right_hand_side(problem, x, [0.0]))) < 1e-8  # d/dt energy = power of F
+        assert abs(np.dot(gradient, right_hand_side(problem, x, [3.0])) - 3.0 * x[2]) < 1e-8
 
 
-@pytest.mark.parametrize("label", ["descent", "descent, glide slope", "descent, unrelaxed"])
-def test_descent_loses_nothing_by_convexification(label: str) -> None:
+@pytest.mark.parametrize("label", [label for label in CASES if label.startswith("descent")])
+def test_descent_is_bang_bang_and_loses_nothing_by_convexification(label: str) -> None:
     solution = solved(label)
-    acceleration = np.linalg.norm(solution.node_u[:, :2], axis=1)
-    np.testing.assert_allclose(acceleration, solution["s"], rtol=1e-3)
-    full = 6 * 3100 * math.cos(math.radians(27))
-    thrust = np.exp(solution.node_x[:, 4]) * solution["s"] / full
-    assert thrust.min() > 0.3 - 1e-6 and thrust.max() < 0.8 + 1e-6
+    if "convexified" in label:
+        np.testing.assert_allclose(np.linalg.norm(solution.node_u[:, :2], axis=1), solution["s"], rtol=1e-3)
+        thrust = np.exp(solution.node_x[:, 4]) * solution["s"]
+    else:
+        np.testing.assert_allclose(np.linalg.norm(solution.node_u[:, 1:], axis=1), 1, rtol=1e-8)
+        thrust = solution["thrust"]
+    thrust = thrust / (6 * 3100 * math.cos(math.radians(27)))
+    assert thrust.min() > 0.3 - 1e-6
+    assert thrust.max() < 0.8 + 1e-6
+    high = thrust > 0.55
     between = (thrust > 0.31) & (thrust < 0.79)
-    assert between.sum() <= 3 * 2 * (2 if "glide" in label else 1)  # switches, 2 intervals each
+    assert high[0]
+    assert high[-1]
     if "glide" in label:
-        assert np.all(solution["altitude"] >= math.tan(math.radians(4)) * np.abs(solution["range"]) - 1e-5)
+        assert np.all(solution["altitude"] >= math.tan(math.radians(4)) * np.abs(solution["range"]) - 0.1 - 1e-5)
+    else:
+        assert np.count_nonzero(np.diff(high.astype(int))) == 2  # max-min-max
+        assert between.sum() <= 6  # the nodes of the two intervals that hold the switches
+        switches = solution.node_t[1:][np.diff(high.astype(int)) != 0]
+        np.testing.assert_allclose(switches, [41.136, 64.612], atol=2 * solution.tf / solution.N)
 
 
 def test_climb_looks_up_the_published_tables() -> None:
@@ -463,15 +483,17 @@ def test_climb_looks_up_the_published_tables() -> None:
         along = T * np.cos(alpha) - D - m * g * np.sin(gamma)
         across = T * np.sin(alpha) + L - m * (g - v ** 2 / r) * np.cos(gamma)
         expected = [v * np.sin(gamma), along / m, across / m / v, -T / 1600]
-        rate = right_hand_side(0.0, np.array([h, v, gamma, w]), [alpha], problem)
+        rate = right_hand_side(problem, [h, v, gamma, w], [alpha])
         np.testing.assert_allclose(rate, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_climb_dives_before_it_zooms() -> None:
     solution = solved("climb")
     h, gamma = solution["h"], solution["gamma"]
-    assert gamma.min() < -0.1 and gamma.max() > 0.5
-    assert np.all(np.diff(solution["w"]) < 0) and abs(solution["w"][-1] - 37384.9) < 1
+    assert gamma.min() < -0.1
+    assert gamma.max() > 0.5
+    assert np.all(np.diff(solution["w"]) < 0)
+    assert abs(solution["w"][-1] - 37384.9) < 1
     assert h.max() <= 65600 + 1
 
 
@@ -486,7 +508,7 @@ def test_quadrotor_turns_like_a_rigid_body() -> None:
 
     for _ in range(5):
         x, u = rng.normal(size=12) * 0.5, rng.uniform(0, 3, size=4)
-        rate = right_hand_side(0.0, x, u, problem)
+        rate = right_hand_side(problem, x, u)
         thrust = matrix(x[6:9])[:, 2] * u.sum() / 0.5
         np.testing.assert_allclose(rate[3:6], thrust - [0, 0, 9.81], rtol=1e-12, atol=1e-12)
         p, q, r = omega = x[9:12]
@@ -510,9 +532,8 @@ def test_quadrotor_passes_the_cylinders_on_the_side_of_its_guess(label: str, sid
 
 def test_chain_is_the_riccati_recursion() -> None:
     problem = problems.find("spring_chain")
-    A, B = (np.array([right_hand_side(0.0, x, u, problem) for x, u in zip(np.eye(12, 12) * a, np.eye(12, 4) * b, strict=True)]).T
-            for a, b in ((1, 0), (0, 1)))
-    B = B[:, :4]
+    A = np.array([right_hand_side(problem, x, np.zeros(4)) for x in np.eye(12)]).T
+    B = np.array([right_hand_side(problem, np.zeros(12), u) for u in np.eye(4)]).T
     P = 10 * np.eye(12)
     for _ in range(1000):
         K = np.linalg.solve(0.1 * np.eye(4) + B.T @ P @ B, B.T @ P @ A)

@@ -1,7 +1,9 @@
 """Where the solver starts: states, controls, parameters and times as functions of normalised time.
 
-Default: states on the line between their end values (a free end takes the other end's value, else the middle of its bounds,
-else zero), controls in the middle of their bounds (at zero if unbounded), parameters and times at their own guesses.
+Default: states on the line between their end values, controls in the middle of their bounds (at zero if unbounded),
+parameters and times at their own guesses. A free end takes the value that the dynamics point to: the other end plus the mean
+rate of change over admissible controls times the duration, within bounds, and never further away than the other end's own size.
+(A state that starts at rest would otherwise be guessed at rest for ever, where many problems are singular.)
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ def make_guess(problem: OptimalControlProblem, user: Mapping[str, Any] | None) -
     assert phase.t0.guess is not None and phase.tf.guess is not None
     t0, tf = float(phase.t0.guess), float(phase.tf.guess)
     p = np.array([_middle(q.guess, q.lower, q.upper) for q in phase.parameters])
-    ends = _line(phase)
     control = np.array([_middle(None, lo, up) for lo, up in phase.control_bounds.T])
+    ends = _line(phase, control, p, t0, tf)
     overrides: dict[tuple[str, int], Callable[[Array], Array]] = {}
     merged = dict(problem.guess) | dict(user or {})
     times = merged.pop("t", None)
@@ -99,16 +101,39 @@ def _middle(guess: float | None, lower: float, upper: float) -> float:
     return float(min(max(0.0, lower), upper))
 
 
-def _line(phase: Phase) -> Array:
+def _line(phase: Phase, control: Array, p: Array, t0: float, tf: float) -> Array:
     """(2, n): values of the states at both ends."""
-    ends = np.empty((2, phase.system.n))
-    for i in range(phase.system.n):
-        fixed = [bounds[0, i] if bounds[0, i] == bounds[1, i] else None for bounds in (phase.initial, phase.final)]
-        for j, bounds in enumerate((phase.initial, phase.final)):
-            known = fixed[j] if fixed[j] is not None else fixed[1 - j]
-            if known is None:
-                known = _middle(None, bounds[0, i], bounds[1, i])
-            ends[j, i] = min(max(float(known), bounds[0, i]), bounds[1, i])
+    n, graph = phase.system.n, phase.system.graph
+    limits = (phase.initial, phase.final)
+    ends, known = np.empty((2, n)), np.zeros((2, n), dtype=bool)
+    for i in range(n):
+        for j, bounds in enumerate(limits):
+            known[j, i] = bounds[0, i] == bounds[1, i]
+            ends[j, i] = _middle(None, bounds[0, i], bounds[1, i])
+    for i in range(n):
+        for j in range(2):
+            if not known[j, i] and known[1 - j, i]:
+                ends[j, i] = min(max(ends[1 - j, i], limits[j][0, i]), limits[j][1, i])
+    if phase.system.discrete:
+        return ends
+    lower, upper = phase.control_bounds
+    width = np.where(np.isfinite(lower) & np.isfinite(upper), upper - lower, 2.0)
+    controls = control + np.linspace(-0.4, 0.4, 9)[:, None] * width
+    controls = np.clip(controls, lower, upper)
+    for _ in range(2):                      # twice: a position follows its speed
+        middle = ends.mean(axis=0)
+        rates = np.array([np.asarray(graph(0.5 * (t0 + tf), middle, u, p)).ravel() for u in controls])
+        rate = np.where(np.isfinite(rates), rates, 0.0).mean(axis=0) * (tf - t0)
+        for i in range(n):
+            for j, direction in ((1, 1.0), (0, -1.0)):
+                lo, up = limits[j][:, i]
+                if known[j, i] or not known[1 - j, i] or (math.isfinite(lo) and math.isfinite(up)):
+                    continue
+                start = ends[1 - j, i]
+                change = direction * rate[i]
+                if start != 0:
+                    change = math.copysign(min(abs(change), abs(start)), change)
+                ends[j, i] = min(max(start + change, lo), up)
     return ends
 
 

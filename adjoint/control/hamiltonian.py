@@ -55,7 +55,7 @@ class Hamiltonian:
     """Graphs and machine code of one problem; made by `hamiltonian_of`, which keeps it as long as the problem lives."""
 
     def __init__(self, problem: OptimalControlProblem) -> None:
-        phase = problem.phases[0]
+        phase = self.phase = problem.phases[0]
         system = phase.system
         self.graphs: PhaseGraphs = phase_graphs(phase)
         self.sign = problem.sign
@@ -117,11 +117,16 @@ class Hamiltonian:
 
     @cached_property
     def augmented_graph(self) -> ca.Function:
-        """(t, (x, cost, q), u, p) -> (f, l, g): the running cost and the integrals ride along as states."""
+        """(t, (x, cost, q), u, p) -> (f, l, g): the running cost and the integrals ride along as states.
+
+        In continuous time the controls are cut off at their bounds, as `Solution.control` hands them out.
+        """
         t, x, u, p = self._point
         extras = ca.SX.sym("extras", 1 + self.n_q)
-        slope = ca.densify(ca.vertcat(self._f, self._l, self._g))
-        return ca.Function("augmented", [t, ca.vertcat(x, extras), u, p], [slope])
+        slope = ca.Function("slope", [t, x, u, p], [ca.densify(ca.vertcat(self._f, self._l, self._g))])
+        lower, upper = self.phase.control_bounds
+        cut = u if self.phase.system.discrete else ca.fmin(ca.fmax(u, ca.DM(lower)), ca.DM(upper))
+        return ca.Function("augmented", [t, ca.vertcat(x, extras), u, p], [slope(t, x, cut, p)])
 
     @cached_property
     def augmented(self) -> Code:

@@ -6,19 +6,42 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import casadi as ca
 import numpy as np
 from numpy.typing import NDArray
 
-from adjoint.control.structure import Programme
+from adjoint.control.structure import Group, Programme, compile_groups, programme
 from adjoint.control.transcription import Discretised
 from adjoint.kernels import interior
 from adjoint.kernels.announce import announcing
 from adjoint.kernels.records import S_LW, S_UW, Stages
 from adjoint.kernels.stages import COST, evaluate_jacobian
 
-__all__ = ["Outcome", "Warm", "run"]
+__all__ = ["Outcome", "Warm", "load_kernels", "run"]
 
 Array = NDArray[np.float64]
+
+_ready = False
+
+
+def load_kernels() -> float:
+    """Compile the loop, or load it from disk, once per process; returns the seconds that this took now."""
+    global _ready
+    if _ready:
+        return 0.0
+    start = time.perf_counter()
+    with announcing("compiling the solver's kernels (once; kept on disk)"):
+        x, u = ca.SX.sym("x"), ca.SX.sym("u")
+        empty = ca.SX(0, 1)
+        groups = [Group(0, 1, 0, 0, u, empty, empty, ca.vertcat(u, u ** 2)), Group(1, 0, 0, 0, x, empty, empty, x ** 2)]
+        tiny = programme(compile_groups(groups), (1, 1))
+        zero, one = np.zeros(2), np.ones(2)
+        rows, infinity = np.zeros(3), np.full(2, np.inf)
+        run(tiny, Discretised(-infinity, infinity, rows, rows, one, np.ones(3), zero, np.zeros((2, 1)), np.zeros(1)),
+            tol=1e-8, max_iterations=5, time_limit=np.inf, watch=None, warm=None)
+    _ready = True
+    return time.perf_counter() - start
+
 
 # Iterations between two looks at the clock and at Ctrl-C.
 CHUNK = 10
@@ -63,16 +86,16 @@ class Outcome:
     seconds: float
 
 
-def _gradient_scale(programme: Programme, stages: Stages, J: Array) -> Array:
+def _gradient_scale(structure: Programme, stages: Stages, J: Array) -> Array:
     """Factors for the path rows and the cost such that no gradient entry exceeds 100 (Waechter & Biegler, section 3.8).
 
     A row has one factor over all stages of its group. A cost whose gradient is tiny everywhere is scaled up.
     """
-    layout = programme.layout
-    factor = np.ones(programme.n_rows)
+    layout = structure.layout
+    factor = np.ones(structure.n_rows)
     cost = 0.0
     k = 0
-    for g, (group, count) in enumerate(zip(programme.groups, programme.counts, strict=True)):
+    for g, (group, count) in enumerate(zip(structure.groups, structure.counts, strict=True)):
         a, b = int(layout["oj"][k]), int(layout["oj"][k + count])
         values = np.abs(J[a:b].reshape(count, -1)).max(axis=0, initial=0.0)
         pointers = layout["jptr"][layout["ojptr"][g]:layout["ojptr"][g + 1]]
@@ -92,30 +115,29 @@ def _gradient_scale(programme: Programme, stages: Stages, J: Array) -> Array:
     return factor
 
 
-def run(programme: Programme, problem: Discretised, *, tol: float, max_iterations: int, time_limit: float,
+def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: int, time_limit: float,
         watch: Callable[[Sequence[float]], None] | None, warm: Warm | None) -> Outcome:
     """Solve; `watch` is called with the rows of the history as they appear."""
     clock = time.perf_counter()
     record = {"lower": problem.lower, "upper": problem.upper, "row_lower": problem.row_lower, "row_upper": problem.row_upper,
               "scale": problem.scale, "data": problem.data, "constants": problem.constants}
-    Q = programme.iterate(max_iterations)
-    X = programme.factors()
-    stages = programme.stages(**record, row_scale=problem.row_scale)
+    Q = layout.iterate(max_iterations)
+    X = layout.factors()
+    stages = layout.stages(**record, row_scale=problem.row_scale)
     Q.w[:] = problem.start / problem.scale
-    with announcing("compiling the solver kernels (once; kept on disk)"):
-        clipped = np.clip(Q.w, stages.unknown_data[S_LW], stages.unknown_data[S_UW])
-        finite = evaluate_jacobian(stages, clipped, Q.J)
-        row_scale = problem.row_scale * (_gradient_scale(programme, stages, Q.J) if finite else 1.0)
-        stages = programme.stages(**record, row_scale=row_scale)
-        Q.option[:] = (tol, 0.1, max(1e-6, 100 * tol), 1e-2)
-        cost_scale = float(row_scale[stages.kind == COST][0])
-        if warm is not None:
-            # Unscaled multiplier y of the unscaled cost: scaled one is cost_scale y / row_scale.
-            Q.Y[:] = np.where(stages.kind == COST, 1.0, warm.Y * cost_scale / row_scale)
-            Q.zl[:], Q.zu[:] = warm.zl * cost_scale * problem.scale, warm.zu * cost_scale * problem.scale
-            Q.vl[:], Q.vu[:] = warm.vl * cost_scale / row_scale, warm.vu * cost_scale / row_scale
-        interior.prepare(stages, X, Q, interior.COLD if warm is None else interior.WARM)
-        status = interior.iterate(stages, X, Q, 0)
+    clipped = np.clip(Q.w, stages.unknown_data[S_LW], stages.unknown_data[S_UW])
+    finite = evaluate_jacobian(stages, clipped, Q.J)
+    row_scale = problem.row_scale * (_gradient_scale(layout, stages, Q.J) if finite else 1.0)
+    stages = stages._replace(row_data=np.stack([row_scale, problem.row_lower * row_scale, problem.row_upper * row_scale]))
+    Q.option[:] = (tol, 0.1, max(1e-6, 100 * tol), 1e-2)
+    cost_scale = float(row_scale[-1])
+    if warm is not None:
+        # Unscaled multiplier y of the unscaled cost: scaled one is cost_scale y / row_scale.
+        Q.Y[:] = np.where(stages.kind == COST, 1.0, warm.Y * cost_scale / row_scale)
+        Q.zl[:], Q.zu[:] = warm.zl * cost_scale * problem.scale, warm.zu * cost_scale * problem.scale
+        Q.vl[:], Q.vu[:] = warm.vl * cost_scale / row_scale, warm.vu * cost_scale / row_scale
+    interior.prepare(stages, X, Q, interior.COLD if warm is None else interior.WARM)
+    status = interior.iterate(stages, X, Q, 0)
     shown = 0
     interrupted = ""
     start = time.perf_counter()
@@ -131,7 +153,7 @@ def run(programme: Programme, problem: Discretised, *, tol: float, max_iteration
             status = interior.iterate(stages, X, Q, min(CHUNK if watch is None else 1, left + 1))
             if status == interior.NEEDS_RESTORATION:
                 with announcing("compiling the restoration kernel (once; kept on disk)"):
-                    interior.restore(stages, programme.softened(stages), X, programme.factors(softened=True), Q)
+                    interior.restore(stages, layout.softened(stages), X, layout.factors(softened=True), Q)
                 status = int(Q.count[interior.STATUS])
             if watch is not None:
                 reached = min(int(Q.count[interior.ITERATION]) + (status != interior.RUNNING), Q.history.shape[0])

@@ -58,12 +58,12 @@ def minimum(case: Case) -> list[Check]:
         control = ""
     words = "no sampled admissible control makes the Hamiltonian smaller."
     if control:
-        words = (f"the Hamiltonian exceeds its sampled minimum by at most {gap[k]:.2g} of its scale (at t = {t[k]:.6g}), "
+        words = (f"the Hamiltonian exceeds its sampled minimum by at most {gap[k]:.2g} of its scale (t = {t[k]:.6g}), "
                  f"and by more than {GAP:g} on {100 * part:.0f} % of the horizon.")
     if not passed:
         words = (f"a strictly better control exists at t = {t[k]:.6g}: {control} makes the Hamiltonian smaller "
-                 f"by {gap[k]:.2g} of its scale, and so do others on {100 * part:.0f} % of the horizon. This is not a minimum; "
-                 "start from another guess.")
+                 f"by {gap[k]:.2g} of its scale, and so do others on {100 * part:.0f} % of the horizon. This is no "
+                 "minimum; start from another guess.")
     if not np.any(admissible[:, 1:]):
         words = "no sampled control other than the solution's satisfies the path constraints; nothing was compared."
     return [Check("minimum of H", float(gap[k]), None if case.system.discrete else GAP, passed,

@@ -71,8 +71,8 @@ def reintegration(case: Case, accuracy: float) -> tuple[list[Check], float]:
     error = abs(again - cost) / cost_size
     error = math.inf if math.isnan(error) else float(error)
     checks.append(Check("cost", error, accuracy, error <= accuracy, None, "",
-                        f"the cost re-integrates to {h.sign * again:.10g}, not {s.cost:.10g} (off by {error:.2g} of its "
-                        f"size; accuracy {accuracy:g}); use more intervals."))
+                        f"the cost re-integrates to {h.sign * again:.10g}, not {s.cost:.10g} (off by {error:.2g} of "
+                        f"its size; accuracy {accuracy:g}); use more intervals."))
     if h.n_q:
         found = Worst()
         found.see(beyond(extras[None, 1:], bounds) / integral_size, s.t[-1:],
@@ -86,7 +86,7 @@ def reintegration(case: Case, accuracy: float) -> tuple[list[Check], float]:
 def _blame(case: Case, words: str, stopped: str, amplified: str, local: Worst, accuracy: float) -> str:
     """The sentence of a re-integration that failed, with advice."""
     if stopped:
-        return f"the re-integration from x(t0) stopped: {stopped}. Take more intervals, or look for a singularity of the dynamics there."
+        return f"the re-integration from x(t0) stopped: {stopped}. Take more intervals, or find the singularity there."
     words = f"{words} (accuracy {accuracy:g})"
     if case.system.discrete:
         return f"{words}: the states are not the iterates of the map under these controls."

@@ -50,7 +50,7 @@ class Solution:
     node_t, node_x, node_u, node_costate : arrays (K,), (K, n), (K, m), (K, n)
         The points where controls are unknowns: interval starts (shooting) or collocation nodes.
     multipliers : dict from constraint name to array
-        Multipliers of path, boundary and integral constraints and of final conditions (positive where the upper bound acts).
+        Keys ``"path NAME"``, ``"boundary NAME"``, ``"integral NAME"``, ``"final STATE"``: multipliers of path, boundary and integral constraints and of final conditions (positive where the upper bound acts).
         Path constraints of a collocation have shape (N, s, k), of shooting (N, k); divided by the interval's quadrature weight.
     bound_multipliers : dict from state or control name to array
         Multiplier of the upper minus that of the lower bound at the nodes, a density over time like the costate equation's.
@@ -135,7 +135,10 @@ class Solution:
         return t, k, (t - self.t[k]) / h
 
     def control(self, t: ArrayLike) -> Array:
-        """Controls at times t, as the method sees them: constant on an interval, or the polynomial through its nodes.
+        """Controls at times t: constant on an interval, or the polynomial through its nodes, cut off at the bounds.
+
+        The polynomial of an interval with a switch overshoots between its nodes. What is handed out (and certified) is always
+        admissible: values outside the control's bounds are replaced by the bound.
 
         Parameters
         ----------
@@ -149,7 +152,8 @@ class Solution:
         if not self.collocation:
             return self.u[k]
         basis = lagrange(self.method.c, np.atleast_1d(fraction).ravel()).reshape(*fraction.shape, -1)
-        return np.einsum("...s,...sm->...m", basis, self.u[k])
+        lower, upper = self.problem.phases[0].control_bounds
+        return np.clip(np.einsum("...s,...sm->...m", basis, self.u[k]), lower, upper)
 
     def state(self, t: ArrayLike) -> Array:
         """States at times t: the collocation polynomial, or cubic Hermite interpolation for shooting.

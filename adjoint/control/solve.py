@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from adjoint.control.certificate import certify
 from adjoint.control.diagnosis import sentence
 from adjoint.control.guess import Guess, make_guess, scales
-from adjoint.control.newton import Outcome, Warm, run
+from adjoint.control.newton import Outcome, Warm, load_kernels, run
 from adjoint.control.problem import OptimalControlProblem
 from adjoint.control.refinement import refined
 from adjoint.control.solution import Solution
@@ -183,12 +183,14 @@ def _scheme(problem: OptimalControlProblem, method: Method | str | None, interva
 
 def _formulation(problem: OptimalControlProblem, method: Method, substeps: int) -> tuple[Formulation, dict[str, float]]:
     """The compiled formulation and the seconds that it cost this time."""
+    kernels = load_kernels()
     key = (method.name, substeps)
     known = _formulations.setdefault(problem, {})
     if key in known:
-        return known[key], {"trace": 0.0, "compile": 0.0}
+        return known[key], {"trace": 0.0, "compile": kernels}
     known[key] = formulate(problem, method, substeps)
-    return known[key], known[key].seconds
+    seconds = known[key].seconds
+    return known[key], {"trace": seconds["trace"], "compile": seconds["compile"] + kernels}
 
 
 def _from_solution(problem: OptimalControlProblem, solution: Solution) -> Guess:
@@ -281,11 +283,12 @@ def _unpack(T: Transcription, D: Discretised, o: Outcome, setup: Mapping[str, fl
         values = per_node[:, :, column:column + size] / weight[:, :, None]
         multipliers[f"path {name}"] = values if T.collocation else values[:, 0]
         column += size
-    for labels, values in ((T.labels[0], start_rows[n_all:-1]), (T.labels[2], end_rows[:-1])):
+    for end, labels, values in ((" at t0", T.labels[0], start_rows[n_all:-1]), (" at tf", T.labels[2], end_rows[:-1])):
         for label, value in zip(labels, values, strict=True):
-            key = label.name.replace("'", "")
-            multipliers[key] = np.append(multipliers[key], value) if key in multipliers and multipliers[key].ndim == 1 else np.array([value]) \
-                if key not in multipliers else multipliers[key]
+            kind, _, rest = label.name.replace("'", "").partition(" ")
+            name, bracket, component = rest.partition("[")
+            key = f"{kind} {name}{end if kind == 'path' else ''}{bracket}{component}"
+            multipliers[key] = np.array([value])
     result = Solution(
         problem=problem, method=T.method, t=t, x=x, u=u if T.collocation else u[:, 0], p=p, costate=costate,
         node_t=node_t, node_x=node_x, node_u=node_u, node_costate=node_costate, integral_costate=integral_costate,

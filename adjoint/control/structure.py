@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import casadi as ca
 import numpy as np
@@ -78,34 +80,35 @@ class Programme:
     def stages(self, *, lower: Array, upper: Array, row_lower: Array, row_upper: Array, scale: Array, row_scale: Array,
                data: Array, constants: Array) -> Stages:
         """The solver's record; bounds are given unscaled, over the unknowns and over the rows."""
+        kind = self.layout["kind"].copy()
+        kind[(kind == INEQUALITY) & (row_lower == row_upper)] = EQUALITY
+        W, widest = lane_width(), max(self._static["widest"], data.shape[1], constants.size)
+        return Stages(
+            lanes=W, row_kind=np.stack([kind, self.layout["target"]]),
+            unknown_data=np.stack([scale, lower / scale, upper / scale]),
+            row_data=np.stack([row_scale, row_lower * row_scale, row_upper * row_scale]),
+            data=np.ascontiguousarray(data), constants=np.ascontiguousarray(constants),
+            work=np.zeros(self._static["work"]), buffer=np.zeros((5, widest * W)), arg=np.zeros(4, np.int64),
+            res=np.zeros(1, np.int64), **{name: self._static[name] for name in
+                                          ("stage", "groups", "code", "jptr", "jacobian", "hessian")})
+
+    @cached_property
+    def _static(self) -> dict[str, Any]:
+        """The parts of `Stages` that do not depend on numbers; shared by all solves, never written to."""
         layout = self.layout
-        kind = layout["kind"].copy()
-        path = kind == INEQUALITY
-        kind[path & (row_lower == row_upper)] = EQUALITY
-        W = lane_width()
-        nw = max(int(np.diff(layout["ow"]).max()), 1)
-        q = int(np.diff(layout["orow"]).max())
-        nz = max(int(np.diff(layout["ojcol"]).max()), int(np.diff(layout["ohcol"]).max()), 1)
-        widest = max(nw, q, nz, data.shape[1], constants.size)
-        work = max(code.work_size for codes in self.codes for code in codes)
 
         def rows(*names: str) -> NDArray[np.int64]:
             return np.stack([layout[name] for name in names])
 
-        K = layout["m"].size
-        stage = np.zeros((9, K + 1), np.int64)
+        stage = np.zeros((9, layout["m"].size + 1), np.int64)
         for i, name in enumerate(("n", "m", "e", "r", "ow", "orow", "oj", "oh", "group")):
             stage[i, :layout[name].size] = layout[name]
-        return Stages(
-            lanes=W, stage=stage, groups=rows("first", "ojptr", "ojcol", "ohcol"),
-            code=np.array([[c.address for c in codes] for codes in self.codes], dtype=np.int64),
-            jptr=layout["jptr"], jacobian=rows("jcol", "jpos"), hessian=rows("hrow", "hcol"),
-            row_kind=np.stack([kind, layout["target"]]),
-            unknown_data=np.stack([scale, lower / scale, upper / scale]),
-            row_data=np.stack([row_scale, row_lower * row_scale, row_upper * row_scale]),
-            data=np.ascontiguousarray(data), constants=np.ascontiguousarray(constants),
-            work=np.zeros(max(1, work * W)), buffer=np.zeros((5, widest * W)),
-            arg=np.zeros(4, np.int64), res=np.zeros(1, np.int64))
+        widest = max(int(np.diff(layout[name]).max()) for name in ("ow", "orow", "ojcol", "ohcol"))
+        work = max(code.work_size for codes in self.codes for code in codes)
+        return {"stage": stage, "groups": rows("first", "ojptr", "ojcol", "ohcol"), "jptr": layout["jptr"],
+                "jacobian": rows("jcol", "jpos"), "hessian": rows("hrow", "hcol"), "widest": max(1, widest),
+                "work": max(1, work * lane_width()),
+                "code": np.array([[c.address for c in codes] for codes in self.codes], dtype=np.int64)}
 
     def softened(self, stages: Stages) -> Stages:
         """The same programme for the restoration phase: local unknowns count as controls, local rows as equalities."""
@@ -118,21 +121,30 @@ class Programme:
 
     def factors(self, softened: bool = False) -> Factors:
         """Storage for the factorisation."""
+        offset, widest = self._softened_offsets if softened else self._offsets
+        lu, piv, z, a, chol, gain, p = (int(end) for end in offset[:, -1])
+        return Factors(lu=np.zeros(lu), piv=np.zeros(piv, np.int64), z=np.zeros(z), a=np.zeros(a), chol=np.zeros(chol),
+                       gain=np.zeros(gain), p=np.zeros(p), offset=offset, m=np.zeros(widest ** 2), pa=np.zeros(widest ** 2),
+                       row=np.zeros(widest))
+
+    @cached_property
+    def _offsets(self) -> tuple[NDArray[np.int64], int]:
+        return self._factor_offsets(False)
+
+    @cached_property
+    def _softened_offsets(self) -> tuple[NDArray[np.int64], int]:
+        return self._factor_offsets(True)
+
+    def _factor_offsets(self, softened: bool) -> tuple[NDArray[np.int64], int]:
+        """`Factors.offset`, and the widest stage."""
         n, m, e = (self.layout[key] for key in "nme")
         n, n_next = n[:-1], n[1:]
         if softened:
             m, e = m + e, np.zeros_like(e)
-
-        def offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-            return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
         sizes = (e * e, e, e * (n + m), n_next * (n + m), m * m, m * n, n * n)
-        offset = np.stack([offsets(size) for size in sizes])
-        lu, piv, z, a, chol, gain, p = (int(end) for end in offset[:, -1])
-        widest = max(1, int((n + m).max()), int(n_next.max()))
-        return Factors(lu=np.zeros(lu), piv=np.zeros(piv, np.int64), z=np.zeros(z), a=np.zeros(a), chol=np.zeros(chol),
-                       gain=np.zeros(gain), p=np.zeros(p), offset=offset, m=np.zeros(widest ** 2), pa=np.zeros(widest ** 2),
-                       row=np.zeros(widest))
+        offset = np.zeros((len(sizes), n.size + 1), np.int64)
+        np.cumsum(sizes, axis=1, out=offset[:, 1:])
+        return offset, max(1, int((n + m).max()), int(n_next.max()))
 
     def iterate(self, max_iterations: int) -> Iterate:
         """Storage for the iterates."""

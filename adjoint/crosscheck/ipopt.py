@@ -140,8 +140,6 @@ def run_ipopt(
             "constr_viol_tol": tol,
             "max_iter": 3000,
             "max_cpu_time": 600.0,
-            # IPOPT relaxes bounds by 1e-8 of their size; with large multipliers that is seen in the cost.
-            "bound_relax_factor": 1e-10,
             # With its default scaling MUMPS returns useless steps on long meshes of this form.
             "mumps_scaling": 7,
             **options,
@@ -152,14 +150,8 @@ def run_ipopt(
         for kind, blocks, by in (("x", programme.unknowns, scale), ("g", programme.rows, row_scale))
         for side, bound in (("l", "lower"), ("u", "upper"))
     }
-    nothing = np.full(scale.size, math.nan)
-    clock, seconds, found, multipliers, F_value = (
-        time.perf_counter(),
-        0.0,
-        nothing,
-        np.full(row_scale.size, math.nan),
-        math.nan,
-    )
+    found, multipliers, F_value = np.full(scale.size, math.nan), np.full(row_scale.size, math.nan), math.nan
+    clock = time.perf_counter()
     try:
         solver = ca.nlpsol("crosscheck", "ipopt", {"x": w, "f": F, "g": G / ca.DM(row_scale)}, settings)
         clock = time.perf_counter()
@@ -260,5 +252,6 @@ def _largest(ours: Array, theirs: Array, scale: Array, labels: tuple[str, ...], 
 
 
 def relative_difference(a: float, b: float) -> float:
+    """|a - b| relative to the larger of the two."""
     size = max(abs(a), abs(b))
     return abs(a - b) / size if size > 0 else 0.0

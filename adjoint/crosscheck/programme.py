@@ -70,17 +70,21 @@ class Programme:
 
     @property
     def scale(self) -> Array:
+        """Typical sizes of the unknowns."""
         return join(block.scale for block in self.unknowns.values())
 
     @property
     def row_scale(self) -> Array:
+        """Typical sizes of the rows."""
         return join(block.scale for block in self.rows.values())
 
     def pack(self, values: Mapping[str, Array]) -> Array:
+        """The vector w from the blocks' values; the inverse of `split`."""
         return join(np.broadcast_to(values[name], (b.count, len(b.labels))) for name, b in self.unknowns.items())
 
 
 def join(pieces: Iterable[ArrayLike]) -> Array:
+    """Arrays of any shape, one after the other."""
     return np.concatenate([np.asarray(piece, dtype=float).ravel() for piece in pieces])
 
 
@@ -334,13 +338,15 @@ def _looks_at(graph: ca.Function, i: int) -> bool:
 # --- starts
 
 
-def start_from_guess(programme: Programme, solution: Solution, guess: Guess) -> Array:
+def start_from_guess(programme: Programme, guess: Guess) -> Array:
+    """The vector w of a guess, with the slopes that its states and controls have."""
     x, _ = guess.at(programme.unknowns["x"].tau)
     X, u = guess.at(programme.nodes)
     return _start(programme, guess.t0, guess.tf, x, X, u, guess.p)
 
 
 def start_from_solution(programme: Programme, solution: Solution) -> Array:
+    """The vector w of a solution on the programme's mesh."""
     return _start(programme, solution.t[0], solution.t[-1], solution.x, solution.node_x, solution.node_u, solution.p)
 
 

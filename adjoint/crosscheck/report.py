@@ -301,7 +301,7 @@ def crosscheck(
     w = start_from_solution(programme, solution)
     violation, cost = evaluate(programme, solution, w)
     runs = (
-        run_ipopt(programme, solution, "the guess", start_from_guess(programme, solution, start), tol, {}, progress),
+        run_ipopt(programme, solution, "the guess", start_from_guess(programme, start), tol, {}, progress),
         run_ipopt(programme, solution, "this solution", w, tol, NEARBY, progress),
     )
     return CrossCheck(

@@ -329,6 +329,13 @@ def _direction(S, X, Q, mu, delta_w, C):
             dY[i] = (jd[i] + C[i]) / DELTA_C
         elif kind == COST:
             dY[i] = 0.0
+    # The damping delta_c leaves a residual delta_c dY in the equality rows. Far from the solution it does not matter.
+    left = 0.0
+    for i in range(R.shape[0]):
+        if S.row_kind[S_KIND, i] == EQUALITY:
+            left = max(left, abs(jd[i] + C[i]))
+    if left <= 0.01 * max(Q.option[TOL], Q.number[VIOLATION]):
+        return
     # right-hand side without the folded path terms, for true residuals (kept in t3)
     jacobian_transposed_product(S, J, Y, t3)
     for i in range(w.shape[0]):
@@ -670,9 +677,9 @@ def _restore(S, X, Q, max_iterations):
 
     Levenberg-Marquardt on half the squared residuals of all constraints, with the barrier on all bounds:
 
-        min  |y|^2/2 + zeta |dw|^2/2 + barrier          y = C + (linearised rows) dw - ds
+        min  |y|^2/2 + eta |w + dw - w_0|^2/2 + zeta |dw|^2/2 + barrier      y = C + (linearised rows) dw - ds
 
-    which is the same linear system with Hessian zeta I, soft dynamics, and D = Sigma_s/(1 + Sigma_s) for an
+    (w_0: where the phase began, so that it does not wander), the same linear system with Hessian (eta + zeta) I, soft dynamics, and D = Sigma_s/(1 + Sigma_s) for an
     inequality, 1 for an equality. `S` must be a softened programme (local unknowns counted as controls, local rows as
     equalities; see `control.newton`). 0: accepted; 1: stationary, locally infeasible; 2: out of iterations.
     """
@@ -684,14 +691,16 @@ def _restore(S, X, Q, max_iterations):
     dY, jd, r1, t1, t2 = Q.row[Q_DY], Q.row[Q_JD], Q.row[Q_R1], Q.unknown[Q_T1], Q.unknown[Q_T2]
     mu = max(number[MU], 1e-3)
     theta_0 = number[THETA]
-    zeta = 1e-2
+    zeta, eta = 1.0, 1e-3
+    origin = Q.unknown[Q_T3]
+    _copy(w, origin)
     _fill(H, 0.0)
     theta_t, worst = residuals(S, R, w, s, C)
     for _ in range(max_iterations):
         soft = 0.0
         for i in range(w.shape[0]):
             v = 0.0
-            rw[i] = 0.0
+            soft += 0.5 * eta * (w[i] - origin[i]) ** 2
             if lw[i] < uw[i]:
                 if lw[i] > -np.inf:
                     v += mu / (w[i] - lw[i]) ** 2
@@ -720,7 +729,8 @@ def _restore(S, X, Q, max_iterations):
                 ds[i], r1[i] = sig, rb
             else:
                 rR[i] = C[i]
-        _fill(rw, 0.0)
+        for i in range(w.shape[0]):
+            rw[i] = eta * (w[i] - origin[i])
         _add_path_transposed(S, J, yp, rw)
         for i in range(w.shape[0]):
             if lw[i] < uw[i]:
@@ -729,12 +739,12 @@ def _restore(S, X, Q, max_iterations):
                 if uw[i] < np.inf:
                     rw[i] += mu / (uw[i] - w[i])
         Q.count[N_FACTOR] += 1
-        if factorize(S, J, H, sigma, D, zeta, True, X) >= 0:
+        if factorize(S, J, H, sigma, D, eta + zeta, True, X) >= 0:
             zeta *= 10.0
             if zeta > 1e20:
                 return 2
             continue
-        solve(S, J, H, sigma, D, zeta, True, X, rw, rR, dw, dY, t1, t2)
+        solve(S, J, H, sigma, D, eta + zeta, True, X, rw, rR, dw, dY, t1, t2)
         jacobian_product(S, J, dw, jd)
         slope = 0.0
         for i in range(R.shape[0]):
@@ -750,6 +760,7 @@ def _restore(S, X, Q, max_iterations):
         size = 0.0
         for i in range(w.shape[0]):
             size = max(size, abs(dw[i]) / (1.0 + abs(w[i])))
+            slope += eta * (w[i] - origin[i]) * dw[i]
             if lw[i] < uw[i]:
                 if lw[i] > -np.inf:
                     slope -= mu * dw[i] / (w[i] - lw[i])
@@ -759,8 +770,9 @@ def _restore(S, X, Q, max_iterations):
         merit = soft + barrier
         # a stationary point of the violation: lower the barrier, then give up
         if -slope < 1e-10 * max(soft, 1e-12) or size < 1e-9:
-            if mu > 1e-9:
+            if mu > 1e-9 or eta > 1e-9:
                 mu *= 0.1
+                eta *= 0.1
                 zeta = min(zeta, 1e-4)
                 continue
             return 1
@@ -771,6 +783,8 @@ def _restore(S, X, Q, max_iterations):
             theta_t, worst, phi_t = _trial(S, Q, alpha, number[MU])
             if theta_t < np.inf:
                 soft_t = 0.0
+                for i in range(w.shape[0]):
+                    soft_t += 0.5 * eta * (Q.unknown[Q_WT][i] - origin[i]) ** 2
                 for i in range(R.shape[0]):
                     soft_t += 0.5 * Q.row[Q_CT][i] ** 2
                 merit_t = soft_t + _barrier(S, Q.row[Q_RT], Q.unknown[Q_WT], Q.row[Q_ST], mu) - _objective(S, Q.row[Q_RT])
@@ -796,8 +810,9 @@ def _restore(S, X, Q, max_iterations):
             return 2
         if theta_t <= 0.9 * theta_0 and not _in_filter(Q, theta_t, phi_t):
             return 0
-        if mu > 1e-9 and -slope < 0.1 * mu:
-            mu *= 0.2
+        if -slope < 0.1 * mu:
+            mu = max(0.2 * mu, 1e-10)
+            eta = max(0.2 * eta, 1e-10)
     return 2
 
 

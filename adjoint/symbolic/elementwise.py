@@ -12,13 +12,13 @@ smooth, so that second derivatives are right as well.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import casadi
 import numpy as np
-import scipy.special  # type: ignore[import-untyped]
 from casadi import SX
 
-__all__ = ["ARITHMETIC_ON_NUMBERS", "CONDITIONS", "OPERATIONS", "CONDITIONS_ONLY", "choose"]
+__all__ = ["ARITHMETIC_ON_NUMBERS", "CONDITIONS", "CONDITIONS_ONLY", "choose", "operation_of"]
 
 
 def choose(condition: SX, a: SX, b: SX) -> SX:
@@ -170,9 +170,21 @@ OPERATIONS: dict[np.ufunc, Callable[..., SX]] = {
     np.bitwise_or: casadi.logic_or,
     np.bitwise_xor: _exclusive_or,
     np.invert: casadi.logic_not,
-    scipy.special.expit: _expit,
-    scipy.special.erf: casadi.erf,
 }
+
+
+@lru_cache(maxsize=1)
+def _scipy_operations() -> dict[np.ufunc, Callable[..., SX]]:
+    # Only here: importing scipy.special takes 0.2 s, and who hands in one of its functions has imported it already.
+    import scipy.special  # type: ignore[import-untyped]
+
+    return {scipy.special.expit: _expit, scipy.special.erf: casadi.erf}
+
+
+def operation_of(ufunc: np.ufunc) -> Callable[..., SX] | None:
+    """What a ufunc of NumPy or SciPy means on symbols; None if it has no meaning there."""
+    return OPERATIONS.get(ufunc) or _scipy_operations().get(ufunc)
+
 
 # Ufuncs whose result is a condition: true or false, kept as 1 or 0.
 CONDITIONS = frozenset(

@@ -23,17 +23,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from casadi import SX
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import BSpline, make_interp_spline  # type: ignore[import-untyped]
 
 from adjoint.errors import InputError
 from adjoint.symbolic import piecewise
 from adjoint.symbolic.elementwise import choose
 from adjoint.symbolic.traced import TracedScalar, is_traced, map_scalars
+
+if TYPE_CHECKING:
+    from scipy.interpolate import BSpline  # type: ignore[import-untyped]
 
 __all__ = ["Table"]
 
@@ -78,10 +81,24 @@ class Table:
         self.kind = kind
         self.outside = outside
         self._limits = [(a[0], a[-1]) for a in axes]
-        if pair:
-            self._local_y = _LocalBasis(axes[1], degree)
-            z = make_interp_spline(axes[1], z.T, k=degree).c.T  # B-spline coefficients in y, one row for each x node
-        self._breaks, self._coefficients = _local_polynomials(make_interp_spline(axes[0], z, k=degree))
+        self._axes, self._values = axes, z
+
+    @cached_property
+    def _local_y(self) -> _LocalBasis:
+        return _LocalBasis(self._axes[1], _DEGREE[self.kind])
+
+    @cached_property
+    def _polynomials(self) -> tuple[np.ndarray, np.ndarray]:
+        """Breakpoints and coefficients in the first variable, made at the first call of the table.
+
+        SciPy's splines take 0.4 s to import; a program that only builds a problem does not wait for them.
+        """
+        from scipy.interpolate import make_interp_spline
+
+        degree, z = _DEGREE[self.kind], self._values
+        if self.variables == 2:
+            z = make_interp_spline(self._axes[1], z.T, k=degree).c.T  # coefficients in y, a row for each x node
+        return _local_polynomials(make_interp_spline(self._axes[0], z, k=degree))
 
     @property
     def variables(self) -> int:
@@ -104,11 +121,9 @@ class Table:
 
     def _evaluate(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
         if y is None:
-            return piecewise.evaluate(x, self._breaks, self._coefficients)
+            return piecewise.evaluate(x, *self._polynomials)
         x, y = np.broadcast_arrays(x, y)
-        c = piecewise.evaluate(
-            x, self._breaks, self._coefficients
-        )  # values of the B-spline coefficients at x, (..., m)
+        c = piecewise.evaluate(x, *self._polynomials)  # values of the B-spline coefficients at x, (..., m)
         return self._local_y.evaluate(y, c)
 
     def _traced(self, *arguments: TracedScalar) -> TracedScalar:
@@ -119,16 +134,17 @@ class Table:
                 for v, (low, high) in zip(points, self._limits, strict=True)
             ]
         if self.variables == 1:
-            return TracedScalar(piecewise.symbolic(points[0], self._breaks, self._coefficients))
+            return TracedScalar(piecewise.symbolic(points[0], *self._polynomials))
         return TracedScalar(self._symbolic(points[0], points[1]))
 
     def _symbolic(self, x: SX, y: SX) -> SX:
-        e = piecewise.indicators(x, self._breaks)
-        dx = x - piecewise.select(e, self._breaks[None, :-1])
+        breaks, coefficients = self._polynomials
+        e = piecewise.indicators(x, breaks)
+        dx = x - piecewise.select(e, breaks[None, :-1])
         basis, first = self._local_y.symbolic(y)
         value = SX(0)
         rows = [
-            piecewise.select(e, D.T) for D in self._coefficients
+            piecewise.select(e, D.T) for D in coefficients
         ]  # D[d] for the interval of x, one column for each j
         for a, b in enumerate(basis):
             polynomial = SX(0)
@@ -142,6 +158,8 @@ class _LocalBasis:
     """The B-splines of one variable on each interval as polynomials: B_{l+a}(y) = sum_d Q[d, a, l] (y - c_l)^d."""
 
     def __init__(self, nodes: NDArray[np.float64], degree: int):
+        from scipy.interpolate import BSpline, make_interp_spline
+
         knots = make_interp_spline(nodes, np.zeros(len(nodes)), k=degree).t
         self.breaks, polynomials = _local_polynomials(BSpline(knots, np.eye(len(nodes)), degree))  # (d, l, j)
         self.K = len(self.breaks) - 1

@@ -2,7 +2,7 @@
 
 `TracedScalar` holds one CasADi expression. `TracedArray` is a NumPy array of dtype object that holds such scalars, so
 that slices, broadcasting, stacking, einsum and sums are NumPy's own. Both speak NumPy's protocols: `__array_ufunc__`
-sends every ufunc to `elementwise.OPERATIONS`, `__array_function__` goes to `functions`.
+sends every ufunc to `elementwise.operation_of`, `__array_function__` goes to `functions`.
 
 A traced number has no value. Whatever would need one (a truth value, a float, an index) is refused with the cure;
 `trace` adds the name of the function and the line.
@@ -19,7 +19,7 @@ import numpy as np
 from casadi import SX
 
 from adjoint.errors import TraceError
-from adjoint.symbolic.elementwise import ARITHMETIC_ON_NUMBERS, CONDITIONS, CONDITIONS_ONLY, OPERATIONS
+from adjoint.symbolic.elementwise import ARITHMETIC_ON_NUMBERS, CONDITIONS, CONDITIONS_ONLY, operation_of
 from adjoint.symbolic.refusals import no_float, no_integer, no_truth_value, numpy_name, unsupported
 
 __all__ = [
@@ -366,7 +366,7 @@ def as_scalar(value: Any) -> TracedScalar:
 
 def apply_scalar(ufunc: np.ufunc, *operands: TracedScalar) -> TracedScalar:
     """One ufunc on traced scalars."""
-    operation = OPERATIONS.get(ufunc)
+    operation = operation_of(ufunc)
     if operation is None:
         raise unsupported(numpy_name(ufunc))
     if ufunc in CONDITIONS_ONLY and not all(a.is_condition for a in operands):
