@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped]
 
 import adjoint
 
@@ -57,5 +56,8 @@ def _cycloid_time(gravity: float, X: float, Y: float | None) -> float:
     """Time along the cycloid from the origin to (X, Y)."""
     if Y is None:
         return math.sqrt(math.pi * X / gravity)
-    phi = brentq(lambda a: (a - math.sin(a)) * Y - (1 - math.cos(a)) * X, 1e-3, 2 * math.pi - 1e-3, xtol=1e-15)
-    return float(phi * math.sqrt(X / (phi - math.sin(phi)) / gravity))
+    low, high = 1e-3, 2 * math.pi
+    for _ in range(60):  # bisection: (φ - sin φ)/(1 - cos φ) = X/Y increases
+        phi = (low + high) / 2
+        low, high = (phi, high) if (phi - math.sin(phi)) * Y < (1 - math.cos(phi)) * X else (low, phi)
+    return phi * math.sqrt(X / (phi - math.sin(phi)) / gravity)

@@ -5,7 +5,7 @@ import numpy as np
 import adjoint
 
 # On a singular arc Gauss nodes are much better than Radau nodes: the errors of their controls cancel.
-RECOMMENDED = dict(method=adjoint.gauss(2), intervals=100)
+RECOMMENDED = dict(method=adjoint.gauss(2))
 
 
 def goddard_rocket(speed_limit: float | None = None) -> adjoint.OptimalControlProblem:

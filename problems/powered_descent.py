@@ -7,9 +7,6 @@ import numpy as np
 
 import adjoint
 
-# Each switch of the engines happens inside an interval: 0.7 s of them resolve the fuel to 1e-5.
-RECOMMENDED = dict(intervals=100)
-
 
 def powered_descent(glide_slope: float | None = None, convexified: bool = False) -> adjoint.OptimalControlProblem:
     """Land on Mars with the least fuel; the engines cannot be throttled below 30 percent.

@@ -20,7 +20,7 @@ def robot_arm() -> adjoint.OptimalControlProblem:
     The arm has length L and pivots at distance ρ from one end; θ and φ are its horizontal and vertical angle.
     Pulling it in makes it turn faster: ρ and φ move although their end values are those of the start.
 
-    Optimum: 9.1409162 (own value, 400 intervals); 9.14093620 (GPOPS), 9.14138 on 200 trapezoids (COPS). All
+    Optimum: 9.140913 (own value, refined meshes); 9.14093620 (GPOPS), 9.14138 on 200 trapezoids (COPS). All
     controls are bang-bang. Run backwards in time, the motion takes the arm from θ = 2π/3 to 0:
     ρ(t) = ρ(t_f - t) and θ(t) + θ(t_f - t) = 2π/3.
 

@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import adjoint
 
-# The switch, at 2/3 of the way, then falls on a knot and the control jumps there exactly.
-RECOMMENDED = dict(intervals=60)
-
 
 def time_optimal_car() -> adjoint.OptimalControlProblem:
     """Drive 300 m in the least time, from rest to rest; the brakes are twice as strong as the engine.

@@ -5,7 +5,8 @@ import adjoint
 
 def van_der_pol(start: tuple[float, float] = (1.0, 0.0), stop: tuple[float, float] | None = None,
                 horizon: float = 2.0, force: tuple[float | None, float | None] = (None, None),
-                slowest: float | None = None, weight: float = 0.5, effort: float = 1.0) -> adjoint.OptimalControlProblem:
+                slowest: float | None = None, weight: float = 0.5,
+                effort: float = 1.0) -> adjoint.OptimalControlProblem:
     """Calm a Van der Pol oscillator.
 
     ::

@@ -2,9 +2,9 @@
 
 Tolerances are derived, not fitted; the reason stands beside each. The usual ones:
 
-    digits   half a unit of the last digit that the reference quotes
-    mesh     the order of the method: a control that jumps inside an interval of length h, for which no knot was placed,
-             costs O(h²) or better in J; a singular arc O(h) (h relative to the horizon, the constant relative to J)
+    digits     half a unit of the last digit that the reference quotes
+    accuracy   the solve was asked for 1e-4 relative to the cost, and finds the mesh for it
+    mesh       the order of the method on a given mesh
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class Case:
     solve: dict[str, Any] = field(default_factory=dict)
 
 
+# The interior point relaxes bounds by 1e-8 of their size: what they may be exceeded by.
+RELAXED = 2e-8
+
 S = np.linspace(0, 1, 41)
 SWING_BACK = dict(angle=np.pi * S - np.sin(2 * np.pi * S))
 
@@ -50,7 +53,7 @@ CASES = {
     "double integrator, free speed": Case(3 / 2, 1e-8, "double_integrator", dict(final_speed=None)),
     "double integrator, line": Case(3 / 14, 1e-8, "double_integrator", dict(final_speed=None, slope=2)),
     # The knot is at the switch, the solution polynomial on either side; the barrier leaves 1e-8 of the scale, 30 s.
-    "car": Case(30, 1e-6, "time_optimal_car"),
+    "car": Case(30, 1e-6, "time_optimal_car", solve=dict(intervals=60)),
     # Smooth but singular: h² for the control, hence at least h³ = 3e-5 for J.
     "neuenhofen": Case(-0.256996962561, 3e-5, "neuenhofen_kerrigan"),
     # Junctions at 3l = 1/3 and 2/3, which are knots.
@@ -64,28 +67,30 @@ CASES = {
     "brachistochrone": Case(0.8247591432, 1e-8, "brachistochrone"),
     "brachistochrone, long": Case(1.801603122, 1e-8, "brachistochrone", dict(gravity=9.80665, target=(10, 5))),
     "brachistochrone, wall": Case(0.312480130708665, 1e-8, "brachistochrone", dict(gravity=32.174, target=(1, None))),
-    # Graded mesh, intervals of length 0.03 to 3 in time: (x/x' h)⁵ is 1e-6 at worst.
+    # Graded mesh, intervals of length 0.03 to 3 in time: (x/x' h)⁵ is 1e-6 at worst. On meshes that are found: accuracy.
     "hypersensitive": Case(1.330806904943, 1e-6, "hypersensitive"),
-    # The switches lie inside intervals: h² of a climb of 0.0128.
+    "hypersensitive, long": Case(
+        1.330806904943, 1.3e-4, "hypersensitive", dict(horizon=10000.0), dict(intervals=None)),
+    # Accuracy, of a climb of 0.0128.
     "goddard": Case(1.0128369183, 1.3e-6, "goddard_rocket"),
     "goddard, v <= 0.1": Case(1.0125763247, 1.3e-6, "goddard_rocket", dict(speed_limit=0.1)),
-    # Own value on 400 intervals, all three controls jump: h² J = 9e-4 at worst on 100.
-    "robot arm": Case(9.1409162, 9e-4, "robot_arm", solve=dict(intervals=100)),
+    # Own value; accuracy. The particle's control is smooth.
+    "robot arm": Case(9.140913, 9e-4, "robot_arm"),
     "particle": Case(0.5545708783, 1e-8, "particle_steering"),
-    # Digits of our own converged values; the variants with bounds: h² J.
+    # Digits of our own converged values; the variants with bounds: accuracy. Over 15 time units errors at the start grow
+    # ten-thousandfold, so the last is re-integrated to 1e-3.
     "van der pol": Case(1.047806908, 1e-8, "van_der_pol"),
     "van der pol, singular": Case(
-        0.7576177, 3e-4, "van_der_pol", dict(start=(0, 1), horizon=4, force=(-1, 1), effort=0)),
+        0.7576177, 7.6e-5, "van_der_pol", dict(start=(0, 1), horizon=4, force=(-1, 1), effort=0)),
     "van der pol, slow": Case(
-        3.6151813, 3.6e-4, "van_der_pol", dict(start=(1, 0), horizon=10, force=(-1, 1), slowest=-0.25, weight=1),
-        dict(intervals=100)),
+        3.6151813, 3.6e-4, "van_der_pol", dict(start=(1, 0), horizon=10, force=(-1, 1), slowest=-0.25, weight=1)),
     "van der pol, to rest": Case(
         5.278050992, 5.3e-4, "van_der_pol", dict(start=(1, 1), stop=(0, 0), horizon=15, force=(-0.75, 1), weight=1),
-        dict(intervals=100)),
+        dict(accuracy=1e-3)),
     # The path cuts the corner between two nodes that are h v apart, v = 2.1: (h v)²/8r each, twice that for the square.
     "obstacles": Case(4.544239928, 3e-3, "obstacle_avoidance"),
-    # One switch inside an interval: h² J = 6e-4.
-    "moon": Case(1.420312599, 6e-4, "moon_landing"),
+    # Accuracy.
+    "moon": Case(1.420312599, 1.4e-4, "moon_landing"),
     # Published digits; smooth in this formulation.
     "orbit": Case(1.5252777, 5e-8 + 1e-8, "orbit_raising", solve=dict(intervals=100)),
     # Own converged values (Kelly's figure shows about 58.8), smooth, so digits decide. RK4: own values, digits.
@@ -97,24 +102,24 @@ CASES = {
         58.0434, 5e-5, "cart_pole",
         solve=dict(intervals=100, method=adjoint.RK4,
                    guess=dict(angle=np.pi * S - np.sin(np.pi * S) + 0.7 * np.sin(2 * np.pi * S)))),
-    # Own converged values.
-    "pendulum": Case(39.877058, 1e-4, "pendulum_swing_up", solve=dict(intervals=100)),
-    "pendulum, back first": Case(29.29946, 1e-4, "pendulum_swing_up", solve=dict(intervals=100, guess=SWING_BACK)),
-    "pendulum, weak": Case(29.35636, 1e-4, "pendulum_swing_up", dict(torque=4.0), dict(intervals=100)),
+    # Own converged values; accuracy.
+    "pendulum": Case(39.877058, 4e-3, "pendulum_swing_up"),
+    "pendulum, back first": Case(29.29946, 3e-3, "pendulum_swing_up", solve=dict(guess=SWING_BACK)),
+    "pendulum, weak": Case(29.35636, 3e-3, "pendulum_swing_up", dict(torque=4.0)),
     # Errors at the start grow a thousandfold until the end: 100 steps of RK4 re-integrate to 1e-3 only.
     "pendulum, RK4": Case(
         39.9141, 5e-5, "pendulum_swing_up", solve=dict(intervals=100, method=adjoint.RK4, accuracy=1e-2)),
     "pendulum, weak, RK4": Case(
         29.3843, 5e-5, "pendulum_swing_up", dict(torque=4.0), dict(intervals=100, method=adjoint.RK4, accuracy=1e-2)),
-    # Three arcs (docstring); two switches inside an interval: h² J = 0.04 kg. With a glide slope: own value, the same.
+    # Three arcs (docstring); with a glide slope our own value; accuracy.
     "descent": Case(387.8963645, 0.04, "powered_descent"),
     "descent, convexified": Case(387.8963645, 0.04, "powered_descent", dict(convexified=True)),
     "descent, glide slope": Case(398.068, 0.04, "powered_descent", dict(glide_slope=4.0)),
     "descent, glide slope, convexified": Case(
         398.068, 0.04, "powered_descent", dict(glide_slope=4.0, convexified=True)),
-    # Own converged value: 100 and 400 intervals differ by 3e-4 (tables: the fourth derivatives jump).
-    "climb": Case(319.8741, 1e-3, "supersonic_climb", solve=dict(intervals=100)),
-    # Own value on 50 intervals; the nodes of 100 hold the path 1e-4 further off the cylinders.
+    # Own converged value; accuracy.
+    "climb": Case(319.8741, 0.03, "supersonic_climb"),
+    # Own value on 50 intervals; the nodes of 100 hold the path further off the cylinders by 1e-4 in J.
     "quadrotor": Case(0.10911, 2e-4, "quadrotor_cylinders"),
     "quadrotor, left": Case(0.12573, 2e-4, "quadrotor_cylinders", dict(bend=-1.0)),
     # Digits on which six solvers agree.
@@ -275,10 +280,6 @@ def test_hypersensitive_is_two_layers_whatever_the_horizon() -> None:
     solution = solved("hypersensitive")
     x, u, going_in = solution.node_x[:, 0], solution["u"], solution.node_t < 25
     np.testing.assert_allclose(u, x ** 3 + np.where(going_in, -1, 1) * np.sqrt(x ** 6 + x ** 2), atol=1e-3)
-    half = np.geomspace(1e-2, 5000, 60) - 1e-2
-    knots = np.concatenate([half, 10000 - half[-2::-1]])
-    long = adjoint.solve(build("hypersensitive", horizon=10000.0), intervals=knots)
-    assert abs(long.cost - exact) < 1e-6
 
 
 def goddard_arcs(speed_limit: float | None) -> tuple[float, float]:
@@ -325,7 +326,7 @@ def test_goddard_follows_its_arcs(label: str, limit: float | None) -> None:
     end, height = goddard_arcs(limit)
     assert abs(height - CASES[label].optimum) < 1e-9
     solution = solved(label)
-    assert abs(solution.tf - end) < solution.tf / solution.N
+    assert abs(solution.tf - end) < solution.tf / 50  # an interval of the coarsest mesh
     t, thrust = solution.node_t, solution["thrust"]
     # A barrier keeps a control off its bound by about tol / |switching function|, which fades towards the singular arc
     np.testing.assert_allclose(thrust[t < 0.021], 3.5, atol=0.05)  # the switch is at 0.0235
@@ -362,7 +363,7 @@ def test_particle_steers_with_a_linear_tangent() -> None:
 def test_van_der_pol_respects_its_bounds() -> None:
     solution = solved("van der pol, slow")
     assert solution["v"].min() >= -0.25 - 1e-8
-    assert np.abs(solution["u"]).max() <= 1 + 1e-8
+    assert np.abs(solution["u"]).max() <= 1 + RELAXED
     assert solution["v"].min() < -0.2499  # and the bound acts
     np.testing.assert_allclose(solved("van der pol, to rest").x[-1], 0, atol=1e-8)
 
@@ -393,7 +394,7 @@ def test_moon_landing_coasts_and_brakes() -> None:
     coast, burn = fsolve(touch_down, [0.24, 1.16], xtol=1e-13)
     assert abs(1.227 * burn - CASES["moon"].optimum) < 1e-9
     solution = adjoint.solve(build("moon_landing"), tol=1e-10)  # crisp bounds
-    t, thrust, h = solution.node_t, solution["thrust"], solution.tf / solution.N
+    t, thrust, h = solution.node_t, solution["thrust"], solution.tf / 50  # the coarsest interval
     np.testing.assert_allclose(thrust[t < coast - h], 0, atol=1e-5)
     np.testing.assert_allclose(thrust[t > coast + h], 1.227, atol=1e-5)
     assert abs(solution.tf - coast - burn) < h
@@ -414,7 +415,7 @@ def test_swings_end_upright_within_the_bounds(label: str) -> None:
     angle = solution["angle"]
     np.testing.assert_allclose([angle[0], angle[-1]], [0, np.pi], atol=1e-8)
     bound = {"cart-pole": 20, "pendulum": 6, "pendulum, weak": 4}[label]
-    assert np.abs(solution.node_u).max() <= bound + 1e-8
+    assert np.abs(solution.node_u).max() <= bound * (1 + RELAXED)
     assert angle.min() < -0.5  # it swings back first
 
 
@@ -548,5 +549,5 @@ def test_chain_is_the_riccati_recursion() -> None:
 
 def test_boxed_chain_keeps_its_box() -> None:
     solution = solved("chain, boxed")
-    assert np.abs(solution.u).max() <= 0.5 + 1e-9
+    assert np.abs(solution.u).max() <= 0.5 * (1 + RELAXED)
     assert np.mean(np.abs(solution.u) > 0.4999) > 0.05  # which acts

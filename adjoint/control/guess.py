@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from adjoint.control.problem import OptimalControlProblem, Phase
 from adjoint.errors import InputError
 
-__all__ = ["Guess", "make_guess"]
+__all__ = ["Guess", "bent", "make_guess", "scales"]
 
 Array = NDArray[np.float64]
 
@@ -91,6 +91,30 @@ def make_guess(problem: OptimalControlProblem, user: Mapping[str, Any] | None) -
                    if not np.all(np.isfinite(column)))
         raise InputError(f"guess: the values of {bad!r} are not all finite numbers.")
     return Guess(at, t0, tf, p, *scales(phase, x, u, p, t0, tf))
+
+
+def bent(problem: OptimalControlProblem, guess: Guess, generator: np.random.Generator, size: float) -> Guess:
+    """The guess plus three random sine waves a component; states keep their ends, everything stays within its bounds.
+
+    Parameters
+    ----------
+    size : float
+        Amplitude relative to the scales (of bounded controls: to the width of the bounds).
+    """
+    phase = problem.phases[0]
+    waves = np.arange(1, 4)
+    x_amplitude = size * guess.state_scale * generator.standard_normal((3, phase.system.n)) / waves[:, None]
+    lower, upper = phase.control_bounds
+    width = np.where(np.isfinite(lower) & np.isfinite(upper), upper - lower, guess.control_scale)
+    u_amplitude = size * width * generator.standard_normal((3, phase.system.m))
+
+    def at(tau: Array) -> tuple[Array, Array]:
+        x, u = guess.at(tau)
+        x = x + np.sin(np.pi * np.multiply.outer(tau, waves)) @ x_amplitude
+        u = u + np.cos(np.pi * np.multiply.outer(tau, waves)) @ u_amplitude
+        return np.clip(x, *phase.state_bounds), np.clip(u, lower, upper)
+
+    return Guess(at, guess.t0, guess.tf, guess.p, guess.state_scale, guess.control_scale)
 
 
 def _middle(guess: float | None, lower: float, upper: float) -> float:

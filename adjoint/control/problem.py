@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import InputError
 from adjoint.names import near
@@ -157,8 +157,8 @@ class OptimalControlProblem:
     published: float | None = None
     source: str = ""
 
-    def __init__(self, system: System, *, initial: Mapping[str, Any] | Sequence[Any] | None = None,
-                 final: Mapping[str, Any] | Sequence[Any] | None = None, bounds: Mapping[str, Any] | None = None,
+    def __init__(self, system: System, *, initial: Mapping[str, Any] | ArrayLike | None = None,
+                 final: Mapping[str, Any] | ArrayLike | None = None, bounds: Mapping[str, Any] | None = None,
                  running: Callable[..., Any] | None = None, minimize: Callable[..., Any] | None = None,
                  maximize: Callable[..., Any] | bool | None = None, t: Sequence[Any] = (0.0, 1.0),
                  path: Mapping[str, Any] | None = None, boundary: Mapping[str, Any] | None = None,
@@ -272,12 +272,12 @@ def _bounds(system: System, bounds: Mapping[str, Any], where: str) -> tuple[Arra
     return states, controls
 
 
-def _ends(system: System, values: Mapping[str, Any] | Sequence[Any] | None, limits: Array, where: str) -> Array:
+def _ends(system: System, values: Mapping[str, Any] | ArrayLike | None, limits: Array, where: str) -> Array:
     ends = limits.copy()
     if values is None:
         return ends
     if not isinstance(values, Mapping):
-        items = list(values)
+        items = list(np.asarray(values, dtype=object))
         if len(items) != system.n:
             raise InputError(f"{where} has {len(items)} values; system {system.name!r} has {system.n} states "
                              f"({', '.join(system.states)}). Give one each, or a mapping from names.")

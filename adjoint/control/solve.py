@@ -6,7 +6,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.control.certificate import certify
 from adjoint.control.diagnosis import sentence
-from adjoint.control.guess import Guess, make_guess, scales
+from adjoint.control.guess import Guess, bent, make_guess, scales
 from adjoint.control.newton import Outcome, Warm, load_kernels, run
 from adjoint.control.problem import OptimalControlProblem
 from adjoint.control.refinement import refined
@@ -22,7 +22,7 @@ from adjoint.control.solution import Solution
 from adjoint.control.transcription import Discretised, Formulation, Transcription, discretise, formulate, transcribe
 from adjoint.errors import InputError
 from adjoint.kernels import interior
-from adjoint.method import Method, radau
+from adjoint.method import Method, gauss
 from adjoint.method import method as method_by_name
 
 __all__ = ["solve"]
@@ -32,6 +32,8 @@ Array = NDArray[np.float64]
 # Formulations of problems that are still alive: a second solve of the same problem pays no set-up.
 _formulations: weakref.WeakKeyDictionary[OptimalControlProblem, dict[Any, Formulation]] = weakref.WeakKeyDictionary()
 
+# Other starting guesses that a solve without success may try.
+RETRIES = 4
 # Meshes that a solve without given intervals may try after the first, and their largest size.
 REFINEMENTS = 6
 LARGEST_MESH = 2000
@@ -39,7 +41,7 @@ LARGEST_MESH = 2000
 
 def solve(problem: OptimalControlProblem, *, method: Method | str | None = None, intervals: int | ArrayLike | None = None,
           substeps: int = 1, guess: Mapping[str, Any] | Solution | None = None, tol: float = 1e-8, accuracy: float = 1e-4,
-          max_iterations: int = 1000, time_limit: float = math.inf, certificate: bool = True,
+          max_iterations: int = 1000, time_limit: float = math.inf, starts: int = 1, certificate: bool = True,
           progress: Callable[[Sequence[float]], None] | None = None) -> Solution:
     """Solve an optimal-control problem and certify the answer.
 
@@ -48,7 +50,7 @@ def solve(problem: OptimalControlProblem, *, method: Method | str | None = None,
     problem : OptimalControlProblem
     method : Method or name, optional
         An explicit Runge-Kutta method (multiple shooting, constant control on each interval) or ``gauss(s)``, ``radau(s)``
-        (collocation, controls at the nodes). Default ``radau(3)``. Without meaning for discrete systems.
+        (collocation, controls at the nodes). Default ``gauss(3)``. Without meaning for discrete systems.
     intervals : int or array (N+1,), optional
         Number of equal intervals, or increasing knots (any affine image of the time axis). Without it, the mesh is found:
         50 equal intervals first, then cut where the re-integration shows errors until `accuracy` is met. For a discrete
@@ -63,6 +65,9 @@ def solve(problem: OptimalControlProblem, *, method: Method | str | None = None,
         How well an independent integration must reproduce states and cost (relative to their sizes) for the answer to count as optimal.
     max_iterations, time_limit : int, float
         Limits (iterations; seconds) for all meshes together. A stopped solve returns its best iterate.
+    starts : int
+        Number of starting guesses: the first is the guess, the others are smooth random bends of it (always the same ones).
+        The best converged solution is returned. With 1, other starts are tried only if the first does not converge.
     certificate : bool
         False leaves the certificate out; the solution is then never called optimal.
     progress : callable, optional
@@ -93,19 +98,28 @@ def solve(problem: OptimalControlProblem, *, method: Method | str | None = None,
         raise InputError(f"solve: tol is {tol!r}, accuracy {accuracy!r}; expected numbers between 0 and 1.")
     if max_iterations < 0 or not time_limit >= 0:
         raise InputError(f"solve: max_iterations is {max_iterations!r}, time_limit {time_limit!r}; expected numbers >= 0.")
+    if int(starts) != starts or starts < 1:
+        raise InputError(f"solve: starts is {starts!r}; expected a positive whole number.")
     scheme, tau = _scheme(problem, method, intervals, substeps)
     formulation, setup = _formulation(problem, scheme, substeps)
     adaptive = intervals is None and certificate and not problem.system.discrete
     budget = _Budget(max_iterations, time_limit)
 
-    def attempt(start: Mapping[str, Any] | Solution | None, mesh: Array) -> Solution:
+    def attempt(start: Mapping[str, Any] | Solution | _Bent | None, mesh: Array) -> Solution:
         return _attempt(transcribe(formulation, mesh), start, setup, tol, accuracy, budget, certificate, progress)
 
     solution = attempt(guess, tau)
-    if adaptive and not solution.converged and budget.left():
-        # A finer mesh is a different problem for the solver, and often an easier one.
-        again = attempt(guess, np.linspace(0.0, 1.0, 2 * solution.N + 1))
-        solution = again if again.converged else solution
+    generator = np.random.default_rng(0)
+    found = [solution] if solution.converged else []
+    for k in range(1, max(starts, RETRIES + 1)):
+        # More starts if asked for; and if nothing converged yet, other starts near the first.
+        if (k >= starts and found) or isinstance(guess, Solution) or not budget.left():
+            break
+        mesh = tau if not adaptive or k % 2 == 0 else np.linspace(0.0, 1.0, 2 * tau.size - 1)
+        other = attempt(_Bent(guess, generator, 0.15 * k if starts == 1 else 0.5), mesh)
+        found += [other] if other.converged else []
+    if found:
+        solution = min(found, key=lambda s: (not s.optimal and s.certificate is not None and not adaptive, problem.sign * s.cost))
     for _ in range(REFINEMENTS if adaptive else 0):
         if solution.optimal or not solution.converged or solution.N >= LARGEST_MESH or not budget.left():
             break
@@ -132,15 +146,27 @@ class _Budget:
         return replace(solution, seconds=dict(solution.seconds) | {"solve": self.solve, "certify": self.certify})
 
 
-def _attempt(T: Transcription, guess: Mapping[str, Any] | Solution | None, setup: Mapping[str, float], tol: float,
+@dataclass(frozen=True)
+class _Bent:
+    """A guess with a smooth random bend of this size (relative to the scales)."""
+
+    base: Mapping[str, Any] | None
+    generator: np.random.Generator
+    size: float
+
+
+def _attempt(T: Transcription, guess: Mapping[str, Any] | Solution | _Bent | None, setup: Mapping[str, float], tol: float,
              accuracy: float, budget: _Budget, certificate: bool,
              progress: Callable[[Sequence[float]], None] | None) -> Solution:
     """One mesh: guess, compiled loop, certificate."""
     problem = T.problem
+    warm = None
     if isinstance(guess, Solution):
         start, warm = _from_solution(problem, guess), _warm(T, guess)
+    elif isinstance(guess, _Bent):
+        start = bent(problem, make_guess(problem, guess.base), guess.generator, guess.size)
     else:
-        start, warm = make_guess(problem, guess), None
+        start = make_guess(problem, guess)
     D = discretise(T, start)
     outcome = run(T.programme, D, tol=tol, max_iterations=budget.iterations - budget.used,
                   time_limit=budget.deadline - time.perf_counter(), watch=progress, warm=warm)
@@ -160,9 +186,9 @@ def _scheme(problem: OptimalControlProblem, method: Method | str | None, interva
     phase = problem.phases[0]
     if isinstance(method, str):
         method = method_by_name(method)
-    scheme = radau(3) if method is None else method
+    scheme = gauss(3) if method is None else method
     if not isinstance(scheme, Method):
-        raise InputError(f"solve: method is {method!r}; expected an adjoint.Method such as adjoint.RK4 or adjoint.radau(3).")
+        raise InputError(f"solve: method is {method!r}; expected an adjoint.Method such as adjoint.RK4 or adjoint.gauss(3).")
     if not isinstance(substeps, int) or substeps < 1:
         raise InputError(f"solve: substeps is {substeps!r}; expected a positive integer.")
     if substeps > 1 and (scheme.kind == "collocation" or phase.system.discrete):

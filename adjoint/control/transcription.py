@@ -44,6 +44,9 @@ __all__ = ["Discretised", "Formulation", "Transcription", "discretise", "formula
 
 Array = NDArray[np.float64]
 
+# Bounds are relaxed by this much, relatively (Waechter & Biegler 2006, section 3.5).
+RELAXATION = 1e-8
+
 
 @dataclass(frozen=True)
 class PhaseGraphs:
@@ -470,11 +473,20 @@ def discretise(T: Transcription, guess: Guess) -> Discretised:
         span = slice(lo, lo + count * width)
         row_scale[span], row_lower[span], row_upper[span] = block.ravel(), low.ravel(), up.ravel()
         k += count
+    _relax(lower, upper, scale)
+    _relax(row_lower, row_upper, np.ones(rows))
     data = np.zeros((N + 2, 2))
     data[1:N + 1, 0], data[1:N + 1, 1] = T.tau[:-1], np.diff(T.tau)
     data[N + 1, 0] = 1.0
     constants = np.concatenate([[t0, tf], p])
     return Discretised(lower, upper, row_lower, row_upper, scale, row_scale, start, data, constants)
+
+
+def _relax(lower: Array, upper: Array, scale: Array) -> None:
+    """Move the two sides of each inequality apart by 1e-8 of their size: a set without interior gets one."""
+    unequal = lower < upper
+    lower[unequal] -= RELAXATION * np.maximum(scale, np.abs(lower))[unequal]
+    upper[unequal] += RELAXATION * np.maximum(scale, np.abs(upper))[unequal]
 
 
 def _size(values: list[float]) -> float:

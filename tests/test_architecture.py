@@ -1,0 +1,233 @@
+"""The house rules that a machine can check: layers, what a kernel may contain, public names and their documentation.
+
+Sources are read from the checkout, with `ast`; what has to be imported is imported from wherever `adjoint` is installed.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import adjoint
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "adjoint"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+CHECKOUT = [path for folder in ("adjoint", "problems", "tests", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+PROBLEMS = sorted((ROOT / "problems").glob("[!_]*.py"))
+
+# From the ground up. A file imports from its own layer and from lower ones; `native` and `symbolic` do not know each other.
+# A new file at the top of adjoint/ has to be put into its layer here.
+GROUND, GRAPHS, KERNELS, NOUNS, CONTROL, FACES, PUBLIC = range(7)
+LAYER = {
+    "errors": GROUND,
+    "native": GRAPHS, "symbolic": GRAPHS,
+    "kernels": KERNELS,
+    "adaptive": NOUNS, "check": NOUNS, "method": NOUNS, "names": NOUNS, "step": NOUNS, "sweeps": NOUNS, "system": NOUNS,
+    "trajectory": NOUNS,
+    "control": CONTROL,
+    "cli": FACES, "crosscheck": FACES, "plot": FACES, "problem_file": FACES, "progress": FACES, "problems": FACES,
+    "__init__": PUBLIC, "__main__": PUBLIC,
+}
+# A solution shows its own picture; the import waits in the method until someone asks for it.
+UPWARDS = {("control/solution.py", "adjoint.plot")}
+
+# The compiled loops are plain functions over arrays. These modules are about compiling them, and may be ordinary Python.
+COMPILERS = {"announce.py", "jit.py", "__init__.py"}
+
+# Folders that are nobody's text.
+GENERATED = {"__pycache__", "build", "dist"}
+
+
+def part(path: Path) -> str:
+    """The unit of the layers that a file of the package belongs to."""
+    inside = path.relative_to(PACKAGE).parts
+    return inside[0].removesuffix(".py")
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(tree: ast.AST, path: Path) -> Iterator[str]:
+    """Modules of the library that the code imports, wherever the import stands; relative imports made absolute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "adjoint")
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                package = ("adjoint", *path.relative_to(PACKAGE).parts[:-1])
+                module = ".".join((*package[: len(package) - node.level + 1], *([module] if module else [])))
+            if module == "adjoint":
+                yield from (f"adjoint.{alias.name}" for alias in node.names)
+            elif module.startswith("adjoint."):
+                yield module
+
+
+def test_every_file_has_a_layer():
+    assert {part(path) for path in SOURCES} <= LAYER.keys()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    own = part(path)
+    for module in imports(parse(path), path):
+        if (str(path.relative_to(PACKAGE)), module) in UPWARDS:
+            continue
+        assert module != "adjoint", f"{path.name} imports the public API, which is above it"
+        other = module.split(".")[1]
+        assert other in LAYER, f"{path.name} imports {module}: import names from the module that defines them"
+        assert LAYER[other] <= LAYER[own], f"{path.name} ({own}) imports {module} from a higher layer"
+        assert {own, other} != {"native", "symbolic"}, f"{path.name}: native and symbolic do not import each other"
+
+
+def test_modules_do_not_import_each_other_in_circles():
+    def module_of(path: Path) -> str:
+        return ".".join(("adjoint", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+    graph: dict[str, set[str]] = {}
+    for path in SOURCES:
+        tree = parse(path)
+        # Only what runs at import: not in functions, not for type checkers.
+        top = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.If)]
+        names = set(imports(ast.Module(top, []), path))
+        for node in top:  # `from adjoint.kernels import sweep` may mean a module
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        graph[module_of(path)] = names
+    for name in graph:
+        graph[name] &= graph.keys() - {name, "adjoint"}
+        # The package of a sub-module that is imported explicitly is no dependency of its own.
+        graph[name] -= {other for other in graph[name] if any(longer.startswith(f"{other}.") for longer in graph[name])}
+    while graph:
+        free = [name for name, needs in graph.items() if not needs & graph.keys()]
+        assert free, f"circular imports among {sorted(graph)}"
+        for name in free:
+            del graph[name]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if part(path) == "kernels" and path.name not in COMPILERS], ids=lambda path: path.name
+)
+def test_kernels_are_functions_of_arrays_and_numbers(path):
+    tree = parse(path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            bases = [ast.unparse(base) for base in node.bases]
+            assert bases == ["NamedTuple"], f"{path.name}: class {node.name} is no NamedTuple"
+            assert not any(isinstance(item, ast.FunctionDef) for item in node.body), f"{path.name}: {node.name} has methods"
+        assert not isinstance(node, ast.JoinedStr), f"{path.name}:{node.lineno} formats a string"
+        if isinstance(node, ast.FunctionDef):
+            strings = [
+                item for statement in body_without_docstring(node) for item in ast.walk(statement)
+                if isinstance(item, ast.Constant) and isinstance(item.value, str)
+            ]
+            intrinsic = any("intrinsic" in ast.unparse(decorator) for decorator in node.decorator_list)
+            assert not strings or intrinsic, f"{path.name}:{node.lineno} {node.name} handles a string: {strings[0].value!r}"
+
+
+def body_without_docstring(node: ast.FunctionDef) -> list[ast.stmt]:
+    return node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+
+
+@pytest.mark.parametrize("path", PROBLEMS, ids=lambda path: path.stem)
+def test_problems_use_the_public_api(path):
+    tree = parse(path)
+    assert set(imports(tree, path)) <= {"adjoint"}, "a problem is written with `import adjoint` alone"
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "adjoint"}
+    assert used <= set(adjoint.__all__)
+    (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == path.stem]
+    assert ast.get_docstring(function), "the function of a problem is its documentation"
+
+
+def test_there_are_at_most_thirty_public_names_and_each_is_documented():
+    assert len(set(adjoint.__all__)) == len(adjoint.__all__) <= 30
+    for name in adjoint.__all__:
+        thing = getattr(adjoint, name)
+        assert inspect.getdoc(thing), name
+        if isinstance(thing, type):
+            own = [(key, member) for key, member in vars(thing).items() if not key.startswith("_")]
+            for key, member in own:
+                if inspect.isfunction(member) or isinstance(member, property | classmethod | staticmethod):
+                    assert inspect.getdoc(getattr(thing, key)), f"{name}.{key}"
+        elif inspect.isfunction(thing):
+            for parameter in inspect.signature(thing).parameters:
+                assert re.search(rf"\b{parameter}\b", inspect.getdoc(thing) or ""), f"{name} says nothing on {parameter!r}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_and_their_exports_are_documented(path):
+    tree = parse(path)
+    assert ast.get_docstring(tree), f"{path} has no header"
+    exported = next((
+        ast.literal_eval(node.value) for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"), [])
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in exported:
+            assert ast.get_docstring(node), f"{path.name}: {node.name}"
+    defined = {name for node in ast.walk(tree) for name in names_bound_by(node)}
+    assert set(exported) <= defined, f"{path.name} exports what it does not have"
+
+
+def names_bound_by(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        yield from (alias.asname or alias.name for alias in node.names)
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+
+
+def modules() -> list[str]:
+    found = [module.name for module in pkgutil.walk_packages(adjoint.__path__, "adjoint.")]
+    return ["adjoint", *(name for name in found if name != "adjoint.__main__")]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_docstring_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = doctest.testmod(importlib.import_module(name))
+    assert results.failed == 0
+
+
+def test_there_are_docstring_examples_and_the_zoo_is_installed():
+    names = modules()
+    assert "adjoint.problems.goddard_rocket" in names
+    finder = doctest.DocTestFinder()
+    assert sum(len(test.examples) for name in names for test in finder.find(importlib.import_module(name))) > 50
+
+
+def text_files() -> list[Path]:
+    """Everything that was written by hand; not what tools leave behind."""
+    return [
+        path for path in sorted(ROOT.rglob("*"))
+        if path.is_file() and not GENERATED & set(path.parts) and path.suffix not in {".npz", ".png", ".pdf", ".pyc"}
+        and not any(piece.startswith(".") and piece not in {".ci", ".gitignore"} or piece.endswith(".egg-info")
+                    for piece in path.relative_to(ROOT).parts)
+    ]
+
+
+def test_no_file_knows_the_machine_that_it_was_written_on():
+    # Folders of people's homes, of temporary files, of mounted disks; "[/]" so that this line does not match itself.
+    machine = re.compile(r"(?<![\w.<$}])(?:[/](?:home|root|work|Users|mnt|tmp|opt|usr)[/]\w|[A-Z]:\\\\?Users)")
+    files = text_files()
+    assert {"README.md", "run", "pyproject.toml", "test_architecture.py"} <= {path.name for path in files}
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        found = machine.search(text.removeprefix("#!/usr/bin/env"))
+        assert found is None, f"{path}: {text[max(0, found.start() - 20) : found.end() + 20]!r}" if found else ""
+
+
+def test_the_sources_are_utf8_without_tabs_and_trailing_space():
+    for path in CHECKOUT:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            assert line == line.rstrip() and "\t" not in line, f"{path}:{number}"
