@@ -1,7 +1,7 @@
 """Optimal control and the adjoints of dynamical systems.
 
-A user's function ``f(t, x, u, p)`` in plain NumPy style becomes machine code; one compiled backward sweep differentiates
-every discrete dynamical system; `solve` turns an optimal-control problem into a certified solution.
+A user's function ``f(t, x, u, p)`` in plain NumPy style becomes machine code; one compiled backward sweep
+differentiates every discrete dynamical system; `solve` turns an optimal-control problem into a certified solution.
 
 what moves      `System`, `Method`: `EULER` … `DOP853`, `gauss`, `radau`; in its functions `where` and `Table`
 the sweeps      `rollout`, `tangent`, `sweep`, `linearize`, `hessian_vector`
@@ -20,13 +20,13 @@ from adjoint.crosscheck import crosscheck
 from adjoint.errors import AdjointError
 from adjoint.method import BS3, DOP853, DOPRI5, EULER, HEUN, MIDPOINT, RALSTON, RK4, Method, gauss, radau
 from adjoint.native import compile
-from adjoint.symbolic import Table, where
 from adjoint.sweeps import hessian_vector, linearize, rollout, sweep, tangent
+from adjoint.symbolic import Table, where
 from adjoint.system import System
 
 __all__ = [
     "BS3", "DOP853", "DOPRI5", "EULER", "HEUN", "MIDPOINT", "RALSTON", "RK4", "AdjointError", "Method",
-    "OptimalControlProblem", "Solution", "System", "Table", "certify", "check_complex_step", "check_gradient", "compile",
-    "crosscheck", "free", "gauss", "hessian_vector", "linearize", "load", "radau", "rollout", "solve", "sweep", "tangent",
-    "where",
+    "OptimalControlProblem", "Solution", "System", "Table", "certify", "check_complex_step", "check_gradient",
+    "compile", "crosscheck", "free", "gauss", "hessian_vector", "linearize", "load", "radau", "rollout", "solve",
+    "sweep", "tangent", "where",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -18,7 +19,8 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TextIO
 
 from adjoint.errors import AdjointError, InputError
 
@@ -104,8 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(_: argparse.Namespace) -> int:
-    from adjoint import problems
-
+    problems = _library()
     rows = [("problem", "optimum", "description")]
     for name in problems.names():
         published = problems.find(name).published
@@ -114,6 +115,17 @@ def _list(_: argparse.Namespace) -> int:
     for name, optimum, description in rows:
         print(f"{name:<{width[0]}}  {optimum:>{width[1]}}  {description}")
     return OPTIMAL
+
+
+def _library() -> ModuleType:
+    """`adjoint.problems`: a folder of its own in the repository, a sub-package once installed."""
+    try:
+        return importlib.import_module("adjoint.problems")
+    except ModuleNotFoundError as error:
+        if error.name != "adjoint.problems":
+            raise
+        raise InputError("the library's problems are not there: adjoint is run from a folder, not installed. "
+                         "Install it (pip install -e .), or solve a file of your own.") from None
 
 
 def _summary(description: str) -> str:
@@ -154,8 +166,7 @@ def _find(target: str) -> tuple[OptimalControlProblem, Mapping[str, Any]]:
 
     if is_file(target):
         return load_file(target)
-    from adjoint import problems
-
+    problems = _library()
     if target not in problems.names() and Path(f"{target}.py").is_file():
         raise InputError(f"there is no problem {target!r} in the library. For your own file write {target}.py.")
     return problems.find(target), problems.recommended(target)
@@ -246,7 +257,8 @@ def _plain(value: Any) -> Any:
 @contextlib.contextmanager
 def _one_line_warnings() -> Iterator[None]:
     """Warnings without the line of the library's source that raised them."""
-    def show(message: Warning | str, *_: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+             line: str | None = None) -> None:
         print(f"adjoint: warning: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():

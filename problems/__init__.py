@@ -9,7 +9,7 @@ where the defaults do not reach it.
     >>> from adjoint import problems
     >>> problem = problems.find("hager_lq")
     >>> round(adjoint.solve(problem, **problems.recommended("hager_lq")).cost, 8)
-    0.3807971
+    0.38079708
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""README.md is true: its blocks run in order and print what it shows, its commands are those of the CI, its files exist."""
+"""README.md is true: its blocks run and print what it shows, its commands are those of the CI, its files exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMPARED = {"cost", "time", "to"}
 
 
 def stable(line: str) -> tuple[str, list[float]]:
-    """What two runs have in common: a line's label; its numbers too if it has no words, or tells the cost or the times."""
+    """What two runs have in common: a line's label; its numbers too, if it has no words or tells cost or times."""
     words = set(re.findall(r"[A-Za-z-]{2,}", NUMBER.sub("", line)))
     label = re.split(r"\s{2,}", line.strip())[0]
     if words <= COMPARED:
@@ -55,7 +55,7 @@ def test_the_python_blocks_run_in_order_and_print_what_is_shown(tmp_path, monkey
             with contextlib.redirect_stdout(out):
                 exec(compile(text, "README.md", "exec"), namespace)
             printed = out.getvalue()
-            assert bool(printed) == (following == "text"), f"README.md shows no output of a block that prints:\n{printed}"
+            assert bool(printed) == (following == "text"), f"a block prints what is not shown, or not:\n{printed}"
         elif language == "text":
             assert_prints(text, printed)
 
