@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -240,6 +241,7 @@ DOP853 = _explicit(
 EXPLICIT: tuple[Method, ...] = (EULER, MIDPOINT, HEUN, RALSTON, BS3, RK4, DOPRI5, DOP853)
 
 
+@lru_cache
 def gauss(stages: int) -> Method:
     """Gauss–Legendre collocation: order 2s, symmetric, symplectic.
 
@@ -257,6 +259,7 @@ def gauss(stages: int) -> Method:
     return _collocation(f"gauss{s}", _roots([(s, 1.0)]), 2 * s)
 
 
+@lru_cache
 def radau(stages: int) -> Method:
     """Radau IIA collocation: order 2s - 1, stiffly accurate (the last node is the end of the step).
 

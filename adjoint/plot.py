@@ -49,11 +49,14 @@ GREY = "0.45"
 
 COLUMNS = 3
 PANEL = (3.5, 2.05)  # inches
+NICE = [1, 2, 2.5, 5, 10]  # distances of ticks
 POINTS = 11          # drawn on each interval
 FEW = 6              # ungrouped states that get a panel each; more of them share panels
 TOGETHER = 4         # at most so many in a shared panel
-FLAT = 1e-3          # a range is at least so much of the size of its values,
-FLAT_TERMS = 0.05    # and of the terms that cancel in H and dH/du
+# The least range of a vertical axis, relative to the largest value: a state may vary little on purpose (a height above
+# the Earth's centre), a costate hardly; H and dH/du are compared with the largest sum of the terms that cancel in them.
+LEAST_STATE, LEAST_COSTATE, LEAST_TERMS = 1e-3, 0.05, 0.1
+NEAR_STATE, NEAR_CONTROL = 1.0, 4.0  # bounds are in sight if they are at most so many ranges away
 
 
 class Picture(Figure):
@@ -83,15 +86,21 @@ class Panel:
     ----------
     label : str
         What stands at the axis.
+    curves : list of Curve
+    least : float
+        The least range of the axis: smaller variations are rounding errors.
     bounds : list of (lower, upper), one for each curve
-    size : float
-        Values that are small compared with this are rounding errors.
+    near : float
+        Bounds at most so many ranges away are in sight.
+    zero : bool
+        Whether 0 is drawn, and in sight.
     """
 
     label: str
     curves: list[Curve]
+    least: float
     bounds: list[tuple[float, float]] = field(default_factory=list)
-    size: float = 0.0
+    near: float = NEAR_STATE
     zero: bool = False
 
 
@@ -126,7 +135,7 @@ def plot_solution(solution: Solution, file: str | Path | None = None) -> Figure:
     >>> [axes.get_ylabel() for axes in plot_solution(solution).axes][:3]
     ['position', 'speed', 'force']
     """
-    panels = [*_states(solution), *_path(solution), *_controls(solution), *_hamiltonian(solution), *_costates(solution)]
+    panels = [*_states(solution), *_controls(solution), *_path(solution), *_hamiltonian(solution), *_costates(solution)]
     columns = COLUMNS if len(panels) > 4 else 2
     figure, axes = _grid(len(panels), columns)
     t0, tf = float(solution.t[0]), float(solution.t[-1])
@@ -135,11 +144,11 @@ def plot_solution(solution: Solution, file: str | Path | None = None) -> Figure:
         if math.isfinite(t0) and math.isfinite(tf) and t0 < tf:
             ax.set_xlim(t0, tf)
     for ax in _bottom(axes, columns):
-        ax.set_xlabel("step" if solution.problem.system.discrete else "time")
+        ax.set_xlabel("time step" if solution.problem.system.discrete else "time")
     problem = solution.problem
     sense = "" if problem.sign > 0 else "   (costates and H: of the negated objective, minimised)"
     status = textwrap.fill(solution.status, 40 * columns)
-    figure.suptitle(f"{problem.name}:  cost {solution.cost:.8g}{sense}\n{status}", x=0.01, ha="left", fontsize=9)
+    _title(figure, f"{problem.name}:  cost {solution.cost:.8g}{sense}\n{status}")
     return _finish(figure, file)
 
 
@@ -181,18 +190,19 @@ def plot_history(solution: Solution, file: str | Path | None = None) -> Figure:
         errors.semilogy(iteration[shown], history[name][shown], marker=".", ms=4, **_style(i), label=name)
     errors.axhline(solution.residuals["tolerance"], color=GREY, lw=0.8, ls="--", label="tolerance")
     errors.set_ylabel("scaled error")
-    _draw(Panel("cost", [Curve("cost", iteration, solution.problem.sign * history["cost"])]), cost)
+    values = solution.problem.sign * history["cost"]
+    _draw(Panel("cost", [Curve("cost", iteration, values, (iteration, values))], LEAST_STATE * _largest(values)), cost)
     for i, name in enumerate(("primal step", "dual step")):
-        lengths.plot(iteration, history[name], marker=".", ms=4, **_style(i), label=name.removesuffix(" step"))
+        lengths.plot(iteration[1:], history[name][1:], marker=".", ms=4, **_style(i), label=name.removesuffix(" step"))
     lengths.set_ylim(-0.05, 1.05)
     lengths.set_ylabel("step length")
     for ax in (errors, lengths):
         _legend(ax)
     for ax in axes:
         ax.set_xlabel("iteration")
-        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(6, steps=NICE, integer=True))
     status = textwrap.fill(solution.status, 110)
-    figure.suptitle(f"{solution.problem.name}:  {solution.iterations} iterations\n{status}", x=0.01, ha="left", fontsize=9)
+    _title(figure, f"{solution.problem.name}:  {solution.iterations} iterations\n{status}")
     return _finish(figure, file)
 
 
@@ -208,7 +218,7 @@ def _states(solution: Solution) -> list[Panel]:
         t = _fine(solution)
         x = solution.state(t.ravel())
         curves = [Curve(name, t.ravel(), x[:, i]) for i, name in enumerate(system.states)]
-    return [Panel(label, [curves[i] for i in group], [_pair(bounds, i) for i in group])
+    return [Panel(label, [curves[i] for i in group], LEAST_STATE * _largest(x[:, group]), [_pair(bounds, i) for i in group])
             for label, group in _groups(system, "state", [float(np.ptp(_finite(c.y))) for c in curves])]
 
 
@@ -221,7 +231,7 @@ def _costates(solution: Solution) -> list[Panel]:
         t, values = solution.t, solution.costate
     curves = [Curve(name, t, values[:, i]) for i, name in enumerate(system.states)]
     spans = [float(np.ptp(_finite(solution.x[:, i]))) for i in range(system.n)]
-    return [Panel(rf"$\lambda$ of {label}", [curves[i] for i in group], size=_largest(values[:, group]))
+    return [Panel(f"λ of {label}", [curves[i] for i in group], LEAST_COSTATE * _largest(values[:, group]))
             for label, group in _groups(system, "state", spans)]
 
 
@@ -236,7 +246,8 @@ def _controls(solution: Solution) -> list[Panel]:
         u = np.repeat(solution.u, t.shape[1], axis=0)
     curves = [Curve(name, t.ravel(), u[:, i], (solution.node_t, solution.node_u[:, i]))
               for i, name in enumerate(system.controls)]
-    return [Panel(label, [curves[i] for i in group], [_pair(bounds, i) for i in group])
+    return [Panel(label, [curves[i] for i in group], LEAST_STATE * _largest(u[:, group]), [_pair(bounds, i) for i in group],
+                  NEAR_CONTROL)
             for label, group in _groups(system, "control", [float(np.ptp(_finite(c.y))) for c in curves])]
 
 
@@ -248,7 +259,7 @@ def _path(solution: Solution) -> list[Panel]:
         bounds = constraint_bounds([constraint], [size])
         names = [constraint.name] if size == 1 else [f"{constraint.name}{i}" for i in range(size)]
         curves = [Curve(name, solution.node_t, values[:, i]) for i, name in enumerate(names)]
-        panels.append(Panel(constraint.name, curves, [_pair(bounds, i) for i in range(size)]))
+        panels.append(Panel(constraint.name, curves, LEAST_STATE * _largest(values), [_pair(bounds, i) for i in range(size)]))
     return panels
 
 
@@ -260,10 +271,10 @@ def _hamiltonian(solution: Solution) -> list[Panel]:
                       np.zeros(h.r), np.ones(h.n), np.ones(h.m))
     curves = [Curve(name, t, points.H_u[:, i]) for i, name in enumerate(system.controls)]
     spans = [float(np.ptp(_finite(u[:, i]))) for i in range(system.m)]
-    panels = [Panel(rf"$\partial H/\partial$ {label}", [curves[i] for i in group],
-                    size=FLAT_TERMS / FLAT * _largest(points.H_u_terms[:, group]), zero=True)
+    panels = [Panel(f"∂H/∂{label}" if len(group) == 1 else f"∂H/∂({label})", [curves[i] for i in group],
+                    LEAST_TERMS * _largest(points.H_u_terms[:, group]), zero=True)
               for label, group in _groups(system, "control", spans)]
-    return [*panels, Panel("H", [Curve("H", t, points.H)], size=FLAT_TERMS / FLAT * _largest(points.H_terms))]
+    return [*panels, Panel("H", [Curve("H", t, points.H)], LEAST_TERMS * _largest(points.H_terms))]
 
 
 def _groups(system: System, kind: str, spans: Sequence[float]) -> list[tuple[str, list[int]]]:
@@ -343,11 +354,10 @@ def _grid(count: int, columns: int) -> tuple[Picture, list[Axes]]:
         ax = figure.add_subplot(rows, columns, i + 1, sharex=axes[0] if axes else None)
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=8)
-        ax.yaxis.label.set_size(9)
-        ax.xaxis.label.set_size(9)
-        ax.xaxis.set_major_formatter(FuncFormatter(_tick))
-        ax.yaxis.set_major_formatter(FuncFormatter(_tick))
-        ax.yaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
+        for axis, intervals in ((ax.xaxis, 6), (ax.yaxis, 5)):
+            axis.label.set_size(9)
+            axis.set_major_locator(MaxNLocator(intervals, steps=NICE, min_n_ticks=3))
+            axis.set_major_formatter(FuncFormatter(_tick))
         ax.grid(True, color="0.92", lw=0.6)
         ax.set_axisbelow(True)
         axes.append(ax)
@@ -372,7 +382,7 @@ def _style(i: int) -> dict[str, str]:
 
 
 def _draw(panel: Panel, ax: Axes) -> None:
-    ax.set_ylabel(panel.label)
+    ax.set_ylabel(panel.label, parse_math=False)  # a name may hold a $
     if panel.zero:
         ax.axhline(0.0, color=GREY, lw=0.6)
     many = len(panel.curves) > len(COLOURS)
@@ -382,11 +392,11 @@ def _draw(panel: Panel, ax: Axes) -> None:
         if many:
             style = {"color": _shade(i / (len(panel.curves) - 1)), "ls": "-"}
         shown = np.isfinite(curve.t) & np.isfinite(curve.y)
-        ax.plot(curve.t[shown], curve.y[shown], lw=1.2, label=curve.name, **style)
+        ax.plot(curve.t[shown], curve.y[shown], lw=1.1, label=curve.name, **style)
         if curve.dots is not None:
             t, y = curve.dots
             shown = np.isfinite(t) & np.isfinite(y)
-            ax.plot(t[shown], y[shown], ".", ms=2.2, color=style["color"], label="_dots")
+            ax.plot(t[shown], y[shown], ".", ms=4 if t.size <= 60 else 2, mew=0, color=style["color"], label="_dots")
     for i, pair in enumerate(panel.bounds[:1] if common else panel.bounds):
         for bound in sorted({b for b in pair if math.isfinite(b)}):
             colour = GREY if common else COLOURS[i % len(COLOURS)]
@@ -402,12 +412,10 @@ def _range(panel: Panel) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if panel.zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    least = FLAT * max(panel.size, abs(low), abs(high))
-    least = least if least > 0 else 1.0
-    span = max(high - low, least)
-    for bound in (b for pair in panel.bounds for b in pair):
-        if low - span <= bound <= high + span:
-            low, high = min(low, bound), max(high, bound)
+    least = panel.least if panel.least > 0 else 1.0
+    reach = panel.near * max(high - low, least)
+    for bound in (b for pair in panel.bounds for b in pair if low - reach <= b <= high + reach):
+        low, high = min(low, bound), max(high, bound)
     if high - low < least:
         middle = (low + high) / 2
         low, high = middle - least / 2, middle + least / 2
@@ -426,8 +434,17 @@ def _legend(ax: Axes, ends_only: bool = False) -> None:
     handles, labels = ax.get_legend_handles_labels()
     if ends_only:
         handles, labels = [handles[0], handles[-1]], [labels[0], f"... {labels[-1]}"]
-    ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(labels), fontsize=8, frameon=False,
-              borderaxespad=0.1, handlelength=1.8, columnspacing=1.2, handletextpad=0.5)
+    # As many in a row as fit over a panel: a handle and its gaps take 0.28 inches, a character 0.065.
+    columns = max(1, int(0.85 * PANEL[0] / (0.28 + 0.065 * max(len(text) for text in labels))))
+    legend = ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=min(columns, len(labels)),
+                       fontsize=7.5, frameon=False, borderaxespad=0.1, borderpad=0.2, handlelength=1.6,
+                       columnspacing=0.9, handletextpad=0.4, labelspacing=0.2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _title(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", fontsize=9, linespacing=1.4, parse_math=False)
 
 
 def _finish(figure: Picture, file: str | Path | None) -> Picture:

@@ -1,6 +1,6 @@
 """The house rules that a machine can check: layers, what a kernel may contain, public names, documentation.
 
-Sources are read from the checkout, with `ast`; what has to be imported is imported from wherever `adjoint` is installed.
+Sources are read from the checkout, with `ast`; what has to be imported comes from wherever `adjoint` is installed.
 """
 
 from __future__ import annotations

@@ -57,6 +57,7 @@ class CompiledGroups:
     groups: tuple[Group, ...]
     codes: tuple[tuple[Code, Code, Code], ...]
     patterns: tuple[tuple[NDArray[np.int64], ...], ...]
+    quadratic: bool
     seconds: dict[str, float]
 
 
@@ -68,6 +69,7 @@ class Programme:
     counts: tuple[int, ...]
     codes: tuple[tuple[Code, Code, Code], ...]
     layout: dict[str, NDArray[np.int64]]
+    quadratic: bool                     # linear constraints and a quadratic cost
 
     @property
     def n_unknowns(self) -> int:
@@ -84,7 +86,7 @@ class Programme:
         kind[(kind == INEQUALITY) & (row_lower == row_upper)] = EQUALITY
         W, widest = lane_width(), max(self._static["widest"], data.shape[1], constants.size)
         return Stages(
-            lanes=W, row_kind=np.stack([kind, self.layout["target"]]),
+            lanes=W, quadratic=int(self.quadratic), row_kind=np.stack([kind, self.layout["target"]]),
             unknown_data=np.stack([scale, lower / scale, upper / scale]),
             row_data=np.stack([row_scale, row_lower * row_scale, row_upper * row_scale]),
             data=np.ascontiguousarray(data), constants=np.ascontiguousarray(constants),
@@ -161,10 +163,13 @@ def compile_groups(groups: list[Group]) -> CompiledGroups:
     pairs: list[tuple[ca.Function, int]] = []
     patterns: list[tuple[NDArray[np.int64], ...]] = []
     W = lane_width()
+    quadratic = True
     for group in groups:
         y = ca.SX.sym("y", group.rows.shape[0])
         jacobian = ca.jacobian(group.rows, group.w)
         hessian = ca.tril(ca.hessian(ca.dot(y, group.rows), group.w)[0])
+        quadratic &= not ca.depends_on(hessian, ca.vertcat(group.w, y[:-1])) and not ca.depends_on(ca.jacobian(
+            group.rows[:-1], group.w), group.w)
         rows, jac, hes = ca.cse([ca.densify(group.rows)])[0], ca.cse([jacobian])[0], ca.cse([hessian])[0]
         inputs = [group.w, group.d, group.c]
         pairs.append((ca.Function("rows", inputs, [rows]), W))
@@ -179,13 +184,14 @@ def compile_groups(groups: list[Group]) -> CompiledGroups:
     flat = compile_functions(pairs)
     compiled = time.perf_counter()
     codes = tuple((flat[3 * g], flat[3 * g + 1], flat[3 * g + 2]) for g in range(len(groups)))
-    return CompiledGroups(tuple(groups), codes, tuple(patterns),
+    return CompiledGroups(tuple(groups), codes, tuple(patterns), quadratic,
                           {"differentiate": differentiated - start, "compile": compiled - differentiated})
 
 
 def programme(compiled: CompiledGroups, counts: tuple[int, ...]) -> Programme:
     """Lay out `counts` stages of each group, one after the other."""
-    return Programme(compiled.groups, counts, compiled.codes, _layout(compiled.groups, counts, compiled.patterns))
+    return Programme(compiled.groups, counts, compiled.codes, _layout(compiled.groups, counts, compiled.patterns),
+                     compiled.quadratic)
 
 
 def _layout(groups: tuple[Group, ...], counts: tuple[int, ...],

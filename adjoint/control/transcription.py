@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import casadi as ca
 import numpy as np
@@ -81,6 +81,7 @@ class Formulation:
     labels: tuple[tuple[RowLabel, ...], ...]   # of the path rows: start, interval, end
     row_bounds: tuple[Array, ...]       # (2, r) of the same
     seconds: dict[str, float]           # trace, compile
+    programmes: dict[int, Programme] = field(default_factory=dict)     # layouts of the last few mesh sizes
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,12 @@ class Transcription:
 
 def transcribe(formulation: Formulation, tau: Array) -> Transcription:
     """Lay a formulation out on a mesh."""
-    return Transcription(formulation, tau, programme(formulation.compiled, (1, tau.size - 1, 1)))
+    N = tau.size - 1
+    if N not in formulation.programmes:
+        while len(formulation.programmes) >= 4:
+            formulation.programmes.pop(next(iter(formulation.programmes)))
+        formulation.programmes[N] = programme(formulation.compiled, (1, N, 1))
+    return Transcription(formulation, tau, formulation.programmes[N])
 
 
 def phase_graphs(phase: Phase) -> PhaseGraphs:

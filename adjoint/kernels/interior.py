@@ -889,7 +889,14 @@ def prepare(S, X, Q, mode):
             _bound_multipliers(S, Q, WARM, mu)
     else:
         _bound_multipliers(S, Q, COLD, mu)
-        _least_squares_multipliers(S, X, Q)
+        if S.quadratic:
+            # Newton's step for a quadratic programme does not depend on the multipliers of its linear constraints.
+            for i in range(R.shape[0]):
+                Y[i] = 1.0 if kind[i] == COST else 0.0
+        else:
+            _least_squares_multipliers(S, X, Q)
+    if S.quadratic:
+        evaluate_hessian(S, w, Y, Q.H)
     number[MU] = mu
     theta, worst = residuals(S, R, w, s, C)
     number[THETA], number[VIOLATION], number[OBJECTIVE] = theta, worst, _objective(S, R)
@@ -915,6 +922,8 @@ def restore(S, softened, X, softened_X, Q):
         count[STATUS] = RUNNING
         _bound_multipliers(S, Q, RESTORE, number[MU])
         _least_squares_multipliers(S, X, Q)
+        if S.quadratic:
+            evaluate_hessian(S, Q.unknown[Q_W], Q.row[Q_Y], Q.H)
 
 
 @jit
@@ -971,7 +980,7 @@ def iterate(S, X, Q, limit):
         number[DUAL] = dual
         number[COMPLEMENTARITY] = compl
         # --- Newton direction
-        if not evaluate_hessian(S, w, Y, H):
+        if not S.quadratic and not evaluate_hessian(S, w, Y, H):
             _fill(H, 0.0)
         _weights(S, Q)
         delta = _factor_with_inertia(S, X, Q)

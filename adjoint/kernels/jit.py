@@ -20,7 +20,7 @@ from numba.core import caching
 
 from adjoint.native.cache import folder
 
-__all__ = ["jit"]
+__all__ = ["jit", "jit_reassociating"]
 
 
 @lru_cache(maxsize=1)
@@ -80,12 +80,21 @@ class _Cache(caching.FunctionCache):
                           "folder that can be written.", stacklevel=2)
 
 
-def jit(function: Callable[..., Any]) -> Any:
-    """Compile a kernel at its first call; NumPy's division, contraction to fused multiply-add, no interpreter lock."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
+def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Any:
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
     if not numba.config.DISABLE_JIT:
         try:
             dispatcher._cache = _Cache(function)
         except RuntimeError:
             pass  # no folder that can be written: compiled anew in each process
     return dispatcher
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a kernel at its first call; NumPy's division, contraction to fused multiply-add, no interpreter lock."""
+    return _compiled(function, {"contract"})
+
+
+def jit_reassociating(function: Callable[..., Any]) -> Any:
+    """The same for dense linear algebra: sums may be taken in another order (still the same one at every call)."""
+    return _compiled(function, {"contract", "reassoc", "nsz"})

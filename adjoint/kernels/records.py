@@ -44,6 +44,7 @@ class Stages(NamedTuple):
     """Structure, addresses, scales, bounds and constant data of one discretised problem."""
 
     lanes: int                  # W
+    quadratic: int              # 1 for linear constraints and a quadratic cost: a constant Hessian
     stage: np.ndarray           # (9, K+1) int64
     groups: np.ndarray          # (4, G+1) int64
     code: np.ndarray            # (G, 3) addresses of rows, Jacobian, Hessian

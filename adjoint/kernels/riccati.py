@@ -27,7 +27,7 @@ from __future__ import annotations
 import numpy as np
 
 from adjoint.kernels.call import matrix
-from adjoint.kernels.jit import jit
+from adjoint.kernels.jit import jit_reassociating
 from adjoint.kernels.records import (
     S_E,
     S_GROUP,
@@ -58,14 +58,14 @@ from adjoint.kernels.records import (
 __all__ = ["factorize", "hessian_product", "solve"]
 
 
-@jit
+@jit_reassociating
 def _zero(a):
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
             a[i, j] = 0.0
 
 
-@jit
+@jit_reassociating
 def _lu(a, piv):
     """LU in place with partial pivoting; False when a pivot vanishes."""
     n = a.shape[0]
@@ -92,7 +92,7 @@ def _lu(a, piv):
     return True
 
 
-@jit
+@jit_reassociating
 def _lu_solve_rows(a, piv, b):
     """b <- a^{-1} b for a matrix b (n, c), row operations only."""
     n, c = b.shape
@@ -120,7 +120,7 @@ def _lu_solve_rows(a, piv, b):
             b[i, l] *= d
 
 
-@jit
+@jit_reassociating
 def _lu_solve(a, piv, b):
     """b <- a^{-1} b for a vector."""
     n = b.shape[0]
@@ -141,7 +141,7 @@ def _lu_solve(a, piv, b):
         b[i] = s / a[i, i]
 
 
-@jit
+@jit_reassociating
 def _lu_solve_transposed(a, piv, b):
     """b <- a^{-T} b for a vector."""
     n = b.shape[0]
@@ -162,7 +162,7 @@ def _lu_solve_transposed(a, piv, b):
         b[q] = t
 
 
-@jit
+@jit_reassociating
 def _cholesky(a):
     """a <- L (lower triangle) with a = L L'; False when a is not safely positive definite."""
     n = a.shape[0]
@@ -182,7 +182,51 @@ def _cholesky(a):
     return True
 
 
-@jit
+@jit_reassociating
+def _multiply(a, b, c):
+    """c <- a b; four rows of b at a time, so that a row of c is read and written once for four products."""
+    n, inner = a.shape
+    width = b.shape[1]
+    for i in range(n):
+        for l in range(width):
+            c[i, l] = 0.0
+        j = 0
+        while j + 4 <= inner:
+            f0, f1, f2, f3 = a[i, j], a[i, j + 1], a[i, j + 2], a[i, j + 3]
+            if f0 != 0.0 or f1 != 0.0 or f2 != 0.0 or f3 != 0.0:
+                for l in range(width):
+                    c[i, l] += f0 * b[j, l] + f1 * b[j + 1, l] + f2 * b[j + 2, l] + f3 * b[j + 3, l]
+            j += 4
+        while j < inner:
+            f0 = a[i, j]
+            if f0 != 0.0:
+                for l in range(width):
+                    c[i, l] += f0 * b[j, l]
+            j += 1
+
+
+@jit_reassociating
+def _add_transposed_product(a, b, c):
+    """c <- c + a' b, lower triangle."""
+    inner, width = a.shape
+    j = 0
+    while j + 4 <= inner:
+        for i in range(width):
+            f0, f1, f2, f3 = a[j, i], a[j + 1, i], a[j + 2, i], a[j + 3, i]
+            if f0 != 0.0 or f1 != 0.0 or f2 != 0.0 or f3 != 0.0:
+                for l in range(i + 1):
+                    c[i, l] += f0 * b[j, l] + f1 * b[j + 1, l] + f2 * b[j + 2, l] + f3 * b[j + 3, l]
+        j += 4
+    while j < inner:
+        for i in range(width):
+            f0 = a[j, i]
+            if f0 != 0.0:
+                for l in range(i + 1):
+                    c[i, l] += f0 * b[j, l]
+        j += 1
+
+
+@jit_reassociating
 def _soften(P, L, inverse):
     """P <- I - (I + P)^{-1}; False when I + P is not positive definite."""
     n = P.shape[0]
@@ -211,7 +255,7 @@ def _soften(P, L, inverse):
     return True
 
 
-@jit
+@jit_reassociating
 def factorize(S, J, H, sigma, D, delta_w, soft, X):
     """Factor the system at Jacobian J and Hessian H (nonzeros), diagonal `sigma`, path-row weights `D` (row layout).
 
@@ -338,20 +382,8 @@ def factorize(S, J, H, sigma, D, delta_w, soft, X):
         if nn > 0:
             Pn = matrix(X.p, op[k + 1], nn, nn)
             PA = matrix(X.pa, 0, nn, nv)
-            for i in range(nn):
-                for l in range(nv):
-                    PA[i, l] = 0.0
-                for j in range(nn):
-                    f = Pn[i, j]
-                    if f != 0.0:
-                        for l in range(nv):
-                            PA[i, l] += f * A[j, l]
-            for i in range(nn):
-                for a in range(nv):
-                    f = A[i, a]
-                    if f != 0.0:
-                        for b in range(a + 1):
-                            M[a, b] += f * PA[i, b]
+            _multiply(Pn, A, PA)
+            _add_transposed_product(A, PA, M)
         # --- controls that are fixed by equal bounds do not move
         for i in range(n, nv):
             if lw[ow + i] == uw[ow + i]:
@@ -404,7 +436,7 @@ def factorize(S, J, H, sigma, D, delta_w, soft, X):
     return -1
 
 
-@jit
+@jit_reassociating
 def _stage_product(S, k, J, H, sigma, D, delta_w, dw, out):
     """out_k <- Wf dw_k for one stage."""
     group, ohcol, ojptr, ojcol = S.stage[S_GROUP], S.groups[S_OHCOL], S.groups[S_OJPTR], S.groups[S_OJCOL]
@@ -438,14 +470,14 @@ def _stage_product(S, k, J, H, sigma, D, delta_w, dw, out):
                 out[ow + jcol[oc + j]] += J[oj + j] * s
 
 
-@jit
+@jit_reassociating
 def hessian_product(S, J, H, sigma, D, delta_w, dw, out):
     """out <- Wf dw for all stages."""
     for k in range(S.data.shape[0]):
         _stage_product(S, k, J, H, sigma, D, delta_w, dw, out)
 
 
-@jit
+@jit_reassociating
 def solve(S, J, H, sigma, D, delta_w, soft, X, rw, rR, dw, dY, t1, t2):
     """Solve for dw and the multiplier steps dY (rows of F and c) with right-hand sides rw and rR (row layout).
 
