@@ -22,6 +22,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO
 
+import numpy as np
+
 from adjoint.errors import AdjointError, InputError
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
                        help="a name from `adjoint list`, or a Python file with a function that returns a problem")
     mesh = solve.add_argument_group("discretisation (default: what the problem recommends, else a refined mesh)")
     mesh.add_argument("--intervals", type=int, metavar="N", help="number of equal intervals")
-    mesh.add_argument("--method", metavar="NAME", help="rk4, dopri5, radau3, gauss2, ... (default radau3)")
+    mesh.add_argument("--method", metavar="NAME", help="rk4, dopri5, radau3, gauss2, ... (default: as adjoint.solve)")
     mesh.add_argument("--substeps", type=int, metavar="N", help="Runge-Kutta steps an interval")
     limits = solve.add_argument_group("accuracy and limits")
     limits.add_argument("--tol", type=float, metavar="T", help="of the optimality conditions (default 1e-8)")
@@ -246,7 +248,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if value is None or isinstance(value, (str, bool, int)):
         return value
-    if hasattr(value, "item"):
+    if isinstance(value, np.generic):
         return _plain(value.item())
     return value if math.isfinite(value) else None
 

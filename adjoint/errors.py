@@ -1,7 +1,8 @@
 """The library's own errors.
 
 Each message says what was given, what was expected and what to do. Everything the library raises on purpose is an
-`AdjointError`; bad arguments are also a `ValueError`, so that ``except ValueError`` works as it does in NumPy and SciPy.
+`AdjointError`; bad arguments are also a `ValueError`, so that ``except ValueError`` works as it does in NumPy and
+SciPy.
 """
 
 from __future__ import annotations

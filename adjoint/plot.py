@@ -24,11 +24,13 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
@@ -46,17 +48,18 @@ Array = NDArray[np.float64]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES = ("-", "--", "-.", ":")  # the lines of a panel also differ in print without colours
 GREY = "0.45"
+DASHES = (0, (5, 4))
 
 COLUMNS = 3
 PANEL = (3.5, 2.05)  # inches
 NICE = [1, 2, 2.5, 5, 10]  # distances of ticks
 POINTS = 11          # drawn on each interval
+MOST_DOTS = 600      # more would only thicken the line
 FEW = 6              # ungrouped states that get a panel each; more of them share panels
 TOGETHER = 4         # at most so many in a shared panel
 # The least range of a vertical axis, relative to the largest value: a state may vary little on purpose (a height above
 # the Earth's centre), a costate hardly; H and dH/du are compared with the largest sum of the terms that cancel in them.
 LEAST_STATE, LEAST_COSTATE, LEAST_TERMS = 1e-3, 0.05, 0.1
-NEAR_STATE, NEAR_CONTROL = 1.0, 4.0  # bounds are in sight if they are at most so many ranges away
 
 
 class Picture(Figure):
@@ -90,8 +93,6 @@ class Panel:
     least : float
         The least range of the axis: smaller variations are rounding errors.
     bounds : list of (lower, upper), one for each curve
-    near : float
-        Bounds at most so many ranges away are in sight.
     zero : bool
         Whether 0 is drawn, and in sight.
     """
@@ -100,7 +101,6 @@ class Panel:
     curves: list[Curve]
     least: float
     bounds: list[tuple[float, float]] = field(default_factory=list)
-    near: float = NEAR_STATE
     zero: bool = False
 
 
@@ -136,7 +136,7 @@ def plot_solution(solution: Solution, file: str | Path | None = None) -> Figure:
     ['position', 'speed', 'force']
     """
     panels = [*_states(solution), *_controls(solution), *_path(solution), *_hamiltonian(solution), *_costates(solution)]
-    columns = COLUMNS if len(panels) > 4 else 2
+    columns = 2 if len(panels) == 4 else COLUMNS
     figure, axes = _grid(len(panels), columns)
     t0, tf = float(solution.t[0]), float(solution.t[-1])
     for panel, ax in zip(panels, axes, strict=True):
@@ -181,7 +181,9 @@ def plot_history(solution: Solution, file: str | Path | None = None) -> Figure:
     >>> [axes.get_ylabel() for axes in plot_history(solution).axes]
     ['scaled error', 'cost', 'step length']
     """
-    history = {name: solution.history[:, i] for i, name in enumerate(Solution.HISTORY)}
+    # The iteration that a solve was stopped in may have left its row empty.
+    written = solution.history[:, 0] == np.arange(len(solution.history))
+    history = {name: solution.history[written, i] for i, name in enumerate(Solution.HISTORY)}
     iteration = history["iteration"]
     figure, axes = _grid(3, 3)
     errors, cost, lengths = axes
@@ -218,7 +220,7 @@ def _states(solution: Solution) -> list[Panel]:
         t = _fine(solution)
         x = solution.state(t.ravel())
         curves = [Curve(name, t.ravel(), x[:, i]) for i, name in enumerate(system.states)]
-    return [Panel(label, [curves[i] for i in group], LEAST_STATE * _largest(x[:, group]), [_pair(bounds, i) for i in group])
+    return [Panel(label, [curves[i] for i in group], LEAST_STATE * _largest(x[:, group]), _pairs(bounds, group))
             for label, group in _groups(system, "state", [float(np.ptp(_finite(c.y))) for c in curves])]
 
 
@@ -246,8 +248,7 @@ def _controls(solution: Solution) -> list[Panel]:
         u = np.repeat(solution.u, t.shape[1], axis=0)
     curves = [Curve(name, t.ravel(), u[:, i], (solution.node_t, solution.node_u[:, i]))
               for i, name in enumerate(system.controls)]
-    return [Panel(label, [curves[i] for i in group], LEAST_STATE * _largest(u[:, group]), [_pair(bounds, i) for i in group],
-                  NEAR_CONTROL)
+    return [Panel(label, [curves[i] for i in group], LEAST_STATE * _largest(u[:, group]), _pairs(bounds, group))
             for label, group in _groups(system, "control", [float(np.ptp(_finite(c.y))) for c in curves])]
 
 
@@ -259,7 +260,7 @@ def _path(solution: Solution) -> list[Panel]:
         bounds = constraint_bounds([constraint], [size])
         names = [constraint.name] if size == 1 else [f"{constraint.name}{i}" for i in range(size)]
         curves = [Curve(name, solution.node_t, values[:, i]) for i, name in enumerate(names)]
-        panels.append(Panel(constraint.name, curves, LEAST_STATE * _largest(values), [_pair(bounds, i) for i in range(size)]))
+        panels.append(Panel(constraint.name, curves, LEAST_STATE * _largest(values), _pairs(bounds, list(range(size)))))
     return panels
 
 
@@ -271,7 +272,7 @@ def _hamiltonian(solution: Solution) -> list[Panel]:
                       np.zeros(h.r), np.ones(h.n), np.ones(h.m))
     curves = [Curve(name, t, points.H_u[:, i]) for i, name in enumerate(system.controls)]
     spans = [float(np.ptp(_finite(u[:, i]))) for i in range(system.m)]
-    panels = [Panel(f"∂H/∂{label}" if len(group) == 1 else f"∂H/∂({label})", [curves[i] for i in group],
+    panels = [Panel(f"∂H/∂{label}", [curves[i] for i in group],
                     LEAST_TERMS * _largest(points.H_u_terms[:, group]), zero=True)
               for label, group in _groups(system, "control", spans)]
     return [*panels, Panel("H", [Curve("H", t, points.H)], LEAST_TERMS * _largest(points.H_terms))]
@@ -329,8 +330,8 @@ def _fine(solution: Solution) -> Array:
     return start + (end - start) * np.linspace(0.0, 1.0, POINTS if not solution.problem.system.discrete else 2)
 
 
-def _pair(bounds: Array, i: int) -> tuple[float, float]:
-    return float(bounds[0, i]), float(bounds[1, i])
+def _pairs(bounds: Array, group: list[int]) -> list[tuple[float, float]]:
+    return [(float(bounds[0, i]), float(bounds[1, i])) for i in group]
 
 
 def _finite(values: Array) -> Array:
@@ -355,7 +356,7 @@ def _grid(count: int, columns: int) -> tuple[Picture, list[Axes]]:
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=8)
         for axis, intervals in ((ax.xaxis, 6), (ax.yaxis, 5)):
-            axis.label.set_size(9)
+            axis.label.set_fontsize(9)
             axis.set_major_locator(MaxNLocator(intervals, steps=NICE, min_n_ticks=3))
             axis.set_major_formatter(FuncFormatter(_tick))
         ax.grid(True, color="0.92", lw=0.6)
@@ -374,10 +375,10 @@ def _bottom(axes: list[Axes], columns: int) -> list[Axes]:
 
 def _tick(value: float, _: int) -> str:
     """Whole numbers on their ticks, with a true minus sign: no common factor hidden in a corner of the picture."""
-    return f"{value:.7g}".replace("-", "\N{MINUS SIGN}")
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.7g}").replace("-", "\N{MINUS SIGN}")
 
 
-def _style(i: int) -> dict[str, str]:
+def _style(i: int) -> dict[str, Any]:
     return {"color": COLOURS[i % len(COLOURS)], "ls": STYLES[i % len(STYLES)]}
 
 
@@ -392,28 +393,33 @@ def _draw(panel: Panel, ax: Axes) -> None:
         if many:
             style = {"color": _shade(i / (len(panel.curves) - 1)), "ls": "-"}
         shown = np.isfinite(curve.t) & np.isfinite(curve.y)
-        ax.plot(curve.t[shown], curve.y[shown], lw=1.1, label=curve.name, **style)
-        if curve.dots is not None:
+        ax.plot(curve.t[shown], curve.y[shown], lw=1.0, label=curve.name, **style)
+        if curve.dots is not None and curve.dots[0].size <= MOST_DOTS:
             t, y = curve.dots
             shown = np.isfinite(t) & np.isfinite(y)
-            ax.plot(t[shown], y[shown], ".", ms=4 if t.size <= 60 else 2, mew=0, color=style["color"], label="_dots")
+            ax.plot(t[shown], y[shown], ".", ms=4.5 if t.size <= 60 else 3, mew=0, color=style["color"], label="_dots")
+    if not any(np.isfinite(curve.y).any() for curve in panel.curves):
+        ax.text(0.5, 0.5, "not finite", transform=ax.transAxes, ha="center", va="center", color=GREY, fontsize=8)
+    low, high = _range(panel)
+    ax.set_ylim(low, high)
+    far: list[float] = []
     for i, pair in enumerate(panel.bounds[:1] if common else panel.bounds):
+        colour = GREY if common else str(_style(i)["color"])
         for bound in sorted({b for b in pair if math.isfinite(b)}):
-            colour = GREY if common else COLOURS[i % len(COLOURS)]
-            ax.axhline(bound, color=colour, lw=0.8, ls=(0, (5, 4)), label="_bound")
-    ax.set_ylim(_range(panel))
-    if len(panel.curves) > 1:
-        _legend(ax, ends_only=many)
+            ax.axhline(bound, color=colour, lw=0.8, ls=DASHES, label="_bound")
+            far += [bound] if not low <= bound <= high else []
+    if len(panel.curves) > 1 or far:
+        _legend(ax, ends_only=many, far=far)
 
 
 def _range(panel: Panel) -> tuple[float, float]:
-    """From the lowest to the highest value; bounds that are near belong to it."""
+    """From the lowest to the highest value, and to bounds that are at most as far away again."""
     values = np.concatenate([_finite(curve.y) for curve in panel.curves])
     low, high = float(values.min()), float(values.max())
     if panel.zero:
         low, high = min(low, 0.0), max(high, 0.0)
     least = panel.least if panel.least > 0 else 1.0
-    reach = panel.near * max(high - low, least)
+    reach = max(high - low, least)
     for bound in (b for pair in panel.bounds for b in pair if low - reach <= b <= high + reach):
         low, high = min(low, bound), max(high, bound)
     if high - low < least:
@@ -429,13 +435,18 @@ def _shade(fraction: float) -> str:
     return "#" + "".join(f"{round(c):02x}" for c in first + fraction * (last - first))
 
 
-def _legend(ax: Axes, ends_only: bool = False) -> None:
-    """In a row above the panel, where no line can run through it."""
+def _legend(ax: Axes, ends_only: bool = False, far: Sequence[float] = ()) -> None:
+    """In a row above the panel, where no line can run through it; with the bounds that are out of sight."""
     handles, labels = ax.get_legend_handles_labels()
     if ends_only:
         handles, labels = [handles[0], handles[-1]], [labels[0], f"... {labels[-1]}"]
-    # As many in a row as fit over a panel: a handle and its gaps take 0.28 inches, a character 0.065.
-    columns = max(1, int(0.85 * PANEL[0] / (0.28 + 0.065 * max(len(text) for text in labels))))
+    elif len(labels) == 1 and far:
+        handles, labels = [], []
+    if far:
+        handles.append(Line2D([], [], color=GREY, lw=0.8, ls=DASHES))
+        labels.append(("bounds " if len(far) > 1 else "bound ") + ", ".join(_tick(b, 0) for b in sorted(set(far))))
+    # As many in a row as fit over a panel: a handle and its gaps take 0.28 inches, a character 0.055.
+    columns = max(1, int(0.85 * PANEL[0] / (0.28 + 0.055 * max(len(text) for text in labels))))
     legend = ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=min(columns, len(labels)),
                        fontsize=7.5, frameon=False, borderaxespad=0.1, borderpad=0.2, handlelength=1.6,
                        columnspacing=0.9, handletextpad=0.4, labelspacing=0.2)
@@ -452,7 +463,8 @@ def _finish(figure: Picture, file: str | Path | None) -> Picture:
         kinds = figure.canvas.get_supported_filetypes()
         suffix = Path(file).suffix.lower().removeprefix(".")
         if suffix not in kinds:
-            raise InputError(f"{file}: the suffix .{suffix} is no format for pictures. Choose one of {', '.join(sorted(kinds))}.")
+            raise InputError(f"{file}: the suffix .{suffix} is no format for pictures. "
+                             f"Choose one of {', '.join(sorted(kinds))}.")
         try:
             figure.savefig(file)
         except OSError as error:

@@ -22,8 +22,8 @@ W = lane_width()
 ENTRY_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
 EDGES = np.array(
-    [0.0, -0.0, 0.5, -0.5, 1, -1, 1.5, 2, -2, 2.5, 3, -7, 1e-9, 5e-324, -1e-300, 1e300, 710, -750, 1e5, 1e22]
-    + [np.inf, -np.inf, np.nan]
+    [0.0, -0.0, 0.5, -0.5, 1, -1, 1.5, 2, -2, 2.5, 3, -7, 1e-9, 5e-324, -1e-300, 1e300, 710, -750, 1e5, 1e22,
+     np.inf, -np.inf, np.nan]
 )
 # CasADi operations whose result is defined to the last bit, and those that a C library computes.
 EXACT_UNARY = ["NEG", "SQ", "TWICE", "INV", "SQRT", "FABS", "FLOOR", "CEIL", "SIGN", "NOT", "LIFT"]
@@ -464,7 +464,8 @@ def test_two_processes_at_once_share_the_folder(tmp_path):
     assert len(printed) == 1
     one, batch = printed.pop().split()
     assert one == batch
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".code", ".code"]  # one lane, W lanes
+    files = [path for path in tmp_path.iterdir() if path.is_file()]  # the kernels have a folder of their own there
+    assert sorted(path.suffix for path in files) == [".code", ".code"]  # one lane, W lanes
 
 
 # ---- the NumPy face --------------------------------------------------------------------------------------------------

@@ -199,6 +199,12 @@ def test_published_value(label: str) -> None:
         assert abs(solution.cost - published) <= 5e-3 * abs(published)
 
 
+@pytest.mark.parametrize("label", [label for label in CASES if label.startswith(("hager", "double", "car", "bry", "brach"))])
+def test_published_value_of_a_closed_form_is_exact(label: str) -> None:
+    case = CASES[label]
+    assert abs(build(case.problem, **case.variant).published - case.optimum) < 1e-9 * abs(case.optimum)
+
+
 # Closed forms and other properties
 
 def test_hager_state_control_and_costate() -> None:

@@ -22,7 +22,7 @@ COMPARED = {"cost", "time", "to"}
 def stable(line: str) -> tuple[str, list[float]]:
     """What two runs have in common: a line's label; its numbers too, if it has no words or tells cost or times."""
     words = set(re.findall(r"[A-Za-z-]{2,}", NUMBER.sub("", line)))
-    label = re.split(r"\s{2,}", line.strip())[0]
+    label = NUMBER.sub("#", re.split(r"\s{2,}", line.strip())[0])
     if words <= COMPARED:
         return NUMBER.sub("#", " ".join(line.split())), [float(number) for number in NUMBER.findall(line)]
     return label, []

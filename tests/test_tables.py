@@ -79,7 +79,7 @@ def test_two_variables_are_the_tensor_product_of_one_also_outside():
             close(both(v, w), a(v) * b(w))
 
 
-@pytest.mark.parametrize("kind, outside", OPTIONS)
+@pytest.mark.parametrize(("kind", "outside"), OPTIONS)
 def test_a_graph_has_the_values_and_the_complex_step_derivatives_of_the_table(kind, outside):
     random = np.random.default_rng(3)
     x, y, z = random_nodes(random, 7), random_nodes(random, 6), random.normal(size=(7, 6))
@@ -133,7 +133,7 @@ def test_a_table_is_pickled():
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         (([0, 2, 1], [0, 0, 0]), r"nodes x must increase, but x\[1\] = 2 is followed by 1. Sort"),
         (([0, 1, 1], [0, 0, 0]), "must increase"),

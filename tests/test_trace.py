@@ -508,7 +508,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("function, parts", REFUSED, ids=[str(i) for i in range(len(REFUSED))])
+@pytest.mark.parametrize(("function", "parts"), REFUSED, ids=[str(i) for i in range(len(REFUSED))])
 def test_what_cannot_be_traced_names_the_role_the_function_the_line_and_the_cure(function, parts):
     with pytest.raises(TraceError) as refused:
         trace(function, [("x", 3)], 3, ROLE)
@@ -573,7 +573,7 @@ def test_a_compiled_function_is_told_to_give_its_python_code():
 
 
 @pytest.mark.parametrize(
-    "f, x, parts",
+    ("f", "x", "parts"),
     [
         (
             lambda x: [x[0], np.sqrt(x[0] - 1)],

@@ -59,7 +59,8 @@ def sentence(T: Transcription, o: Outcome, certificate: Certificate | None, tol:
     name, t, size = worst_row(T, o)
     fault = f"{name} at t = {t:.6g} is violated by {size:.3g}"
     if o.interrupted:
-        return f"{o.interrupted}; the best iterate is returned ({fault}; scaled optimality error {o.error:.2g})."
+        hint = f" {_largest_unknown(T, o)} has grown without limit: the cost may be unbounded." if o.growth > 1e3 else ""
+        return f"{o.interrupted}; the best iterate is returned ({fault}; scaled optimality error {o.error:.2g}).{hint}"
     if o.status == interior.OPTIMAL:
         if certificate is None:
             return f"converged to {tol:g} on this mesh; not certified."
@@ -75,8 +76,6 @@ def sentence(T: Transcription, o: Outcome, certificate: Certificate | None, tol:
     if o.status == interior.DIVERGING:
         worst = _largest_unknown(T, o)
         return f"unbounded: the cost decreases without limit ({o.objective:.3g}); {worst} grows most. Bound it, or check the sign of the cost."
-    if o.status == interior.BAD_START:
-        return "the functions of the problem are not finite at the starting point. Give a guess inside their domain."
     if o.status == interior.RESTORATION_FAILED:
         return f"the violation could not be reduced further: {fault}. Try another guess or a finer mesh."
     if o.status == interior.BAD_CURVATURE:
@@ -85,12 +84,25 @@ def sentence(T: Transcription, o: Outcome, certificate: Certificate | None, tol:
 
 
 def _largest_unknown(T: Transcription, o: Outcome) -> str:
-    """Name and time of the largest state or control."""
-    layout, system = T.programme.layout, T.phase.system
-    ow = layout["ow"]
-    block = np.abs(o.w[ow[1]:ow[T.N + 1]].reshape(T.N, -1))
-    n, n_all = system.n, int(layout["n"][1])
-    columns = list(range(n)) + [n_all + i for i in range(system.m)]
-    k, j = np.unravel_index(int(np.argmax(np.where(np.isfinite(block[:, columns]), block[:, columns], np.inf))), (T.N, len(columns)))
-    names = (*system.states, *system.controls)
-    return f"{names[j]!r} at t = {time_of(T, o, int(k) + 1, 0.0):.6g}"
+    """Name and time of the unknown that is largest relative to its scale."""
+    layout, system, s = T.programme.layout, T.phase.system, T.s
+    stage = int(np.searchsorted(layout["ow"], o.largest, side="right") - 1)
+    i = o.largest - int(layout["ow"][stage])
+    n, n_q, n_all = system.n, len(T.graphs.integrals), int(layout["n"][1])
+    position = 0.0
+    if stage == 0 and i >= n:
+        i += n_q                       # the start stage has no integrals before theta
+    if i < n:
+        name = system.states[i]
+    elif i < n + n_q:
+        name = f"integral {T.graphs.integrals[i - n][0].name}"
+    elif i < n_all:
+        kind, index = T.theta[i - n - n_q]
+        return repr(system.parameters[index] if kind == "p" else f"{kind}" if kind != "x0" else system.states[index])
+    elif i < n_all + system.m * s:
+        node, control = divmod(i - n_all, system.m)
+        name, position = system.controls[control], float(T.nodes[node])
+    else:
+        node, state = divmod(i - n_all - system.m * s, n)
+        name, position = system.states[state], float(T.nodes[node])
+    return f"{name!r} at t = {time_of(T, o, stage, position):.6g}"

@@ -83,6 +83,8 @@ class Outcome:
     history: Array
     residuals: Array
     kind: NDArray[np.int64]
+    largest: int              # position of the largest unknown relative to its scale, and that ratio
+    growth: float
     seconds: float
 
 
@@ -177,4 +179,5 @@ def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: 
         iterations=iterations, factorisations=int(count[interior.N_FACTOR]),
         restorations=int(count[interior.N_RESTORATION]),
         history=Q.history[:min(iterations + 1, Q.history.shape[0])].copy() * np.array([1, 1 / cost_scale] + [1] * 8),
-        residuals=residuals, kind=stages.kind, seconds=time.perf_counter() - clock)
+        residuals=residuals, kind=stages.kind, largest=int(np.argmax(np.abs(Q.w))), growth=float(np.abs(Q.w).max(initial=0.0)),
+        seconds=time.perf_counter() - clock)

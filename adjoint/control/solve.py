@@ -19,6 +19,7 @@ from adjoint.control.newton import Outcome, Warm, load_kernels, run
 from adjoint.control.problem import OptimalControlProblem
 from adjoint.control.refinement import refined
 from adjoint.control.solution import Solution
+from adjoint.control.start import refuse_start
 from adjoint.control.transcription import Discretised, Formulation, Transcription, discretise, formulate, transcribe
 from adjoint.errors import InputError
 from adjoint.kernels import interior
@@ -81,7 +82,7 @@ def solve(problem: OptimalControlProblem, *, method: Method | str | None = None,
     Raises
     ------
     InputError
-        For arguments that do not fit. TraceError, if a function of the problem cannot be traced.
+        For arguments that do not fit, and for functions that are not finite at the starting guess. TraceError, if a function of the problem cannot be traced.
 
     Examples
     --------
@@ -137,9 +138,10 @@ class _Budget:
         self.iterations, self.deadline = iterations, time.perf_counter() + seconds
         self.solve = self.certify = 0.0
         self.used = 0
+        self.stopped = False
 
     def left(self) -> bool:
-        return self.used < self.iterations and time.perf_counter() < self.deadline
+        return not self.stopped and self.used < self.iterations and time.perf_counter() < self.deadline
 
     def stamped(self, solution: Solution) -> Solution:
         """The last solution, with the seconds of all meshes."""
@@ -172,8 +174,13 @@ def _attempt(T: Transcription, guess: Mapping[str, Any] | Solution | _Bent | Non
                   time_limit=budget.deadline - time.perf_counter(), watch=progress, warm=warm)
     budget.solve += outcome.seconds
     budget.used += outcome.iterations
+    if outcome.interrupted or outcome.status == interior.DIVERGING:
+        budget.used = budget.iterations            # no other start, no other mesh
+    budget.stopped = bool(outcome.interrupted)  # Ctrl-C ends the solve, not one attempt
     solution = _unpack(T, D, outcome, setup, tol)
-    if certificate and np.all(np.isfinite(outcome.w)) and outcome.status != interior.BAD_START:
+    if outcome.status == interior.BAD_START:
+        refuse_start(solution, T.graphs)
+    if certificate and np.all(np.isfinite(outcome.w)):
         clock = time.perf_counter()
         found = certify(solution, accuracy=accuracy)
         budget.certify += time.perf_counter() - clock

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjoint.kernels import interior
-from adjoint.kernels.records import S_E, S_KIND, S_M, S_R, Factors, Iterate, Stages
+from adjoint.kernels.records import S_E, S_M, S_R, Factors, Iterate, Stages
 from adjoint.kernels.stages import COST, DYNAMICS, EQUALITY, INEQUALITY, LOCAL
 from adjoint.native import Code, compile_functions, lane_width
 
@@ -113,13 +113,12 @@ class Programme:
                 "code": np.array([[c.address for c in codes] for codes in self.codes], dtype=np.int64)}
 
     def softened(self, stages: Stages) -> Stages:
-        """The same programme for the restoration phase: local unknowns count as controls, local rows as equalities."""
-        stage, kind = stages.stage.copy(), stages.row_kind.copy()
+        """The same programme for the restoration phase: local unknowns count as controls, local rows as path rows."""
+        stage = stages.stage.copy()
         stage[S_M] += stage[S_E]
         stage[S_R] += stage[S_E]
         stage[S_E] = 0
-        kind[S_KIND][kind[S_KIND] == LOCAL] = EQUALITY
-        return stages._replace(stage=stage, row_kind=kind)
+        return stages._replace(stage=stage)
 
     def factors(self, softened: bool = False) -> Factors:
         """Storage for the factorisation."""

@@ -73,6 +73,7 @@ from adjoint.kernels.stages import (
     COST,
     EQUALITY,
     INEQUALITY,
+    LOCAL,
     evaluate_hessian,
     evaluate_jacobian,
     evaluate_rows,
@@ -108,6 +109,8 @@ KAPPA_EPS, KAPPA_MU, THETA_MU, TAU_MIN = 10.0, 0.2, 1.5, 0.99
 GAMMA_THETA, GAMMA_PHI, DELTA_SWITCH, S_THETA, S_PHI, ETA_PHI = 1e-5, 1e-8, 1.0, 1.1, 2.3, 1e-8
 KAPPA_SIGMA, KAPPA_SOC, MAX_SOC = 1e10, 0.99, 4
 DELTA_C = 1e-8
+# Largest weight of the dynamics in the restoration phase; size of a scaled unknown that counts as unbounded.
+HARDEST, UNBOUNDED = 1e4, 1e8
 DELTA_W0, DELTA_W_MIN, DELTA_W_MAX = 1e-4, 1e-20, 1e40
 
 
@@ -318,7 +321,7 @@ def _direction(S, X, Q, mu, delta_w, C):
                 rw[i] -= mu / (w[i] - lw[i])
             if uw[i] < np.inf:
                 rw[i] += mu / (uw[i] - w[i])
-    solve(S, J, H, sigma, D, delta_w, False, X, rw, rR, dw, dY, t1, t2)
+    solve(S, J, H, sigma, D, delta_w, 0.0, X, rw, rR, dw, dY, t1, t2)
     jacobian_product(S, J, dw, jd)
     for i in range(R.shape[0]):
         kind = S.row_kind[S_KIND, i]
@@ -386,7 +389,7 @@ def _direction(S, X, Q, mu, delta_w, C):
             if S.row_kind[S_KIND, i] == EQUALITY or S.row_kind[S_KIND, i] == INEQUALITY:
                 yp[i] = r1[i]
                 r1[i] = 0.0
-        solve(S, J, H, sigma, D, delta_w, False, X, rw, r1, cw, cY, t1, t2)
+        solve(S, J, H, sigma, D, delta_w, 0.0, X, rw, r1, cw, cY, t1, t2)
         jacobian_product(S, J, cw, jd)
         for i in range(R.shape[0]):
             kind = S.row_kind[S_KIND, i]
@@ -547,13 +550,13 @@ def _factor_with_inertia(S, X, Q):
     """Factor; add delta_w until the curvature is right (algorithm IC). Returns delta_w, or -1."""
     count, number, J, H, sigma, D = Q.count, Q.number, Q.J, Q.H, Q.unknown[Q_SIGMA], Q.row[Q_D]
     count[N_FACTOR] += 1
-    if factorize(S, J, H, sigma, D, 0.0, False, X) < 0:
+    if factorize(S, J, H, sigma, D, 0.0, 0.0, X) < 0:
         return 0.0
     last = number[DELTA_LAST]
     delta = DELTA_W0 if last == 0.0 else max(DELTA_W_MIN, last / 3.0)
     for _ in range(60):
         count[N_FACTOR] += 1
-        if factorize(S, J, H, sigma, D, delta, False, X) < 0:
+        if factorize(S, J, H, sigma, D, delta, 0.0, X) < 0:
             number[DELTA_LAST] = delta
             return delta
         delta *= 100.0 if last == 0.0 else 8.0
@@ -593,10 +596,10 @@ def _least_squares_multipliers(S, X, Q):
                 rw[i] -= zl[i]
             if uw[i] < np.inf:
                 rw[i] += zu[i]
-    ok = factorize(S, J, H, sigma, D, 0.0, False, X) < 0
+    ok = factorize(S, J, H, sigma, D, 0.0, 0.0, X) < 0
     worst = 0.0
     if ok:
-        solve(S, J, H, sigma, D, 0.0, False, X, rw, rR, dw, dY, t1, t2)
+        solve(S, J, H, sigma, D, 0.0, 0.0, X, rw, rR, dw, dY, t1, t2)
         jacobian_product(S, J, dw, jd)
         for i in range(R.shape[0]):
             kind = S.row_kind[S_KIND, i]
@@ -677,21 +680,23 @@ def _restore(S, X, Q, max_iterations):
 
     Levenberg-Marquardt on half the squared residuals of all constraints, with the barrier on all bounds:
 
-        min  |y|^2/2 + eta |w + dw - w_0|^2/2 + zeta |dw|^2/2 + barrier      y = C + (linearised rows) dw - ds
+        min  |y|_omega^2/2 + eta |w + dw - w_0|^2/2 + zeta |dw|^2/2 + barrier      y = C + (linearised rows) dw - ds
 
     (w_0: where the phase began, so that it does not wander), the same linear system with Hessian (eta + zeta) I, soft dynamics, and D = Sigma_s/(1 + Sigma_s) for an
     inequality, 1 for an equality. `S` must be a softened programme (local unknowns counted as controls, local rows as
-    equalities; see `control.newton`). 0: accepted; 1: stationary, locally infeasible; 2: out of iterations.
+    equalities; see `control.newton`). The norm weighs dynamics and local rows by omega: 1 while looking for a feasible
+    point, then large, so that a point where nothing helps violates a condition and not, a little everywhere, the physics.
+    0: accepted; 1: stationary, locally infeasible; 2: out of iterations.
     """
     lw, uw, kind, lr = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_kind[S_KIND], S.row_data[S_LR]
-    ur = S.row_data[S_UR]
+    ur, target = S.row_data[S_UR], S.row_kind[S_TARGET]
     number, J, H, w, s = Q.number, Q.J, Q.H, Q.unknown[Q_W], Q.row[Q_S]
     R, C, D, ds, dw = Q.row[Q_R], Q.row[Q_C], Q.row[Q_D], Q.row[Q_DS], Q.unknown[Q_DW]
     sigma, rR, rw, yp = Q.unknown[Q_SIGMA], Q.row[Q_RR], Q.unknown[Q_RW], Q.row[Q_YP]
     dY, jd, r1, t1, t2 = Q.row[Q_DY], Q.row[Q_JD], Q.row[Q_R1], Q.unknown[Q_T1], Q.unknown[Q_T2]
     mu = max(number[MU], 1e-3)
     theta_0 = number[THETA]
-    zeta, eta = 1.0, 1e-3
+    zeta, eta, omega = 1.0, 1e-3, 1.0
     origin = Q.unknown[Q_T3]
     _copy(w, origin)
     _fill(H, 0.0)
@@ -711,9 +716,10 @@ def _restore(S, X, Q, max_iterations):
             D[i], rR[i], yp[i], ds[i], r1[i] = 0.0, 0.0, 0.0, 0.0, 0.0
             if kind[i] == COST:
                 continue
-            soft += 0.5 * C[i] ** 2
-            if kind[i] == EQUALITY:
-                D[i], yp[i] = 1.0, C[i]
+            weight = omega if kind[i] == LOCAL or target[i] >= 0 else 1.0
+            soft += 0.5 * weight * C[i] ** 2
+            if kind[i] == EQUALITY or kind[i] == LOCAL:
+                D[i], yp[i] = weight, weight * C[i]
             elif kind[i] == INEQUALITY:
                 sig, rb = 0.0, 0.0
                 if lr[i] > -np.inf:
@@ -739,12 +745,12 @@ def _restore(S, X, Q, max_iterations):
                 if uw[i] < np.inf:
                     rw[i] += mu / (uw[i] - w[i])
         Q.count[N_FACTOR] += 1
-        if factorize(S, J, H, sigma, D, eta + zeta, True, X) >= 0:
+        if factorize(S, J, H, sigma, D, eta + zeta, omega, X) >= 0:
             zeta *= 10.0
             if zeta > 1e20:
                 return 2
             continue
-        solve(S, J, H, sigma, D, eta + zeta, True, X, rw, rR, dw, dY, t1, t2)
+        solve(S, J, H, sigma, D, eta + zeta, omega, X, rw, rR, dw, dY, t1, t2)
         jacobian_product(S, J, dw, jd)
         slope = 0.0
         for i in range(R.shape[0]):
@@ -756,7 +762,7 @@ def _restore(S, X, Q, max_iterations):
                 ds[i] = C[i] + jd[i] - y
                 slope += C[i] * (jd[i] - ds[i]) + rb * ds[i]
             else:
-                slope += C[i] * jd[i]
+                slope += (omega if kind[i] == LOCAL or target[i] >= 0 else 1.0) * C[i] * jd[i]
         size = 0.0
         for i in range(w.shape[0]):
             size = max(size, abs(dw[i]) / (1.0 + abs(w[i])))
@@ -775,6 +781,10 @@ def _restore(S, X, Q, max_iterations):
                 eta *= 0.1
                 zeta = min(zeta, 1e-4)
                 continue
+            if omega < HARDEST:
+                omega *= 100.0
+                mu, eta, zeta = 1e-6, 1e-6, 1e-2
+                continue
             return 1
         alpha, _ = _step_to_boundary(S, Q, 0.99, mu)
         accepted = False
@@ -786,7 +796,8 @@ def _restore(S, X, Q, max_iterations):
                 for i in range(w.shape[0]):
                     soft_t += 0.5 * eta * (Q.unknown[Q_WT][i] - origin[i]) ** 2
                 for i in range(R.shape[0]):
-                    soft_t += 0.5 * Q.row[Q_CT][i] ** 2
+                    weight = omega if kind[i] == LOCAL or target[i] >= 0 else 1.0
+                    soft_t += 0.5 * weight * Q.row[Q_CT][i] ** 2
                 merit_t = soft_t + _barrier(S, Q.row[Q_RT], Q.unknown[Q_WT], Q.row[Q_ST], mu) - _objective(S, Q.row[Q_RT])
                 if merit_t <= merit + 1e-4 * alpha * slope:
                     accepted = True
@@ -794,7 +805,7 @@ def _restore(S, X, Q, max_iterations):
             alpha *= 0.5
         if not accepted:
             zeta = max(10.0 * zeta, 1e-6)
-            if zeta > 1e12:
+            if zeta > 1e14:
                 return 1
             continue
         if alpha > 0.5:
@@ -967,7 +978,10 @@ def iterate(S, X, Q, limit):
                 return ACCEPTABLE
         else:
             count[ACCEPTABLE_RUN] = 0
-        if not abs(number[OBJECTIVE]) < 1e20:
+        largest = 0.0
+        for i in range(w.shape[0]):
+            largest = max(largest, abs(w[i]))
+        if not abs(number[OBJECTIVE]) < 1e20 or largest > UNBOUNDED:
             count[STATUS] = DIVERGING
             return DIVERGING
         # --- barrier parameter (7)
@@ -1083,6 +1097,6 @@ def iterate(S, X, Q, limit):
         count[N_TRIALS] = trials
         count[ITERATION] += 1
         if not evaluate_jacobian(S, w, J):
-            count[STATUS] = BAD_START
-            return BAD_START
+            count[STATUS] = STALLED
+            return STALLED
     return RUNNING

@@ -227,12 +227,12 @@ def _add_transposed_product(a, b, c):
 
 
 @jit_reassociating
-def _soften(P, L, inverse):
-    """P <- I - (I + P)^{-1}; False when I + P is not positive definite."""
+def _soften(P, omega, L, inverse):
+    """P <- omega (I - (I + P/omega)^{-1}); False when I + P/omega is not positive definite."""
     n = P.shape[0]
     for i in range(n):
         for j in range(n):
-            L[i, j] = P[i, j]
+            L[i, j] = P[i, j] / omega
             inverse[i, j] = 0.0
         L[i, i] += 1.0
         inverse[i, i] = 1.0
@@ -251,7 +251,7 @@ def _soften(P, L, inverse):
             inverse[i, c] = s / L[i, i]
     for i in range(n):
         for j in range(n):
-            P[i, j] = (1.0 if i == j else 0.0) - inverse[i, j]
+            P[i, j] = omega * ((1.0 if i == j else 0.0) - inverse[i, j])
     return True
 
 
@@ -259,9 +259,9 @@ def _soften(P, L, inverse):
 def factorize(S, J, H, sigma, D, delta_w, soft, X):
     """Factor the system at Jacobian J and Hessian H (nonzeros), diagonal `sigma`, path-row weights `D` (row layout).
 
-    With `soft` the dynamics rows may be violated at a price: y = F_w dw - dx_{k+1} + rF costs |y|^2/2, so that y = dlam_{k+1}
-    and P_{k+1} is replaced by (I + P)^{-1} P = I - (I + P)^{-1} (stored in its place).
-    Returns -1 when every M_uu (and I + P) is positive definite, else the stage where one (or c_z) is not.
+    With `soft` = omega > 0 the dynamics rows may be violated at a price: y = F_w dw - dx_{k+1} + rF costs omega |y|^2/2, so
+    that y = dlam_{k+1}/omega and P_{k+1} is replaced by (I + P/omega)^{-1} P = omega (I - (I + P/omega)^{-1}).
+    Returns -1 when every M_uu (and I + P/omega) is positive definite, else the stage where one (or c_z) is not.
     """
     group, ojptr, ojcol, ohcol = S.stage[S_GROUP], S.groups[S_OJPTR], S.groups[S_OJCOL], S.groups[S_OHCOL]
     hrow, hcol, r, jptr = S.hessian[S_HROW], S.hessian[S_HCOL], S.stage[S_R], S.jptr
@@ -431,7 +431,7 @@ def factorize(S, J, H, sigma, D, delta_w, soft, X):
         for i in range(m):
             for l in range(n):
                 gain[i, l] = -gain[i, l]
-        if soft and k > 0 and not _soften(P, matrix(X.m, 0, n, n), matrix(X.pa, 0, n, n)):
+        if soft > 0.0 and k > 0 and not _soften(P, soft, matrix(X.m, 0, n, n), matrix(X.pa, 0, n, n)):
             return k
     return -1
 
@@ -557,14 +557,14 @@ def solve(S, J, H, sigma, D, delta_w, soft, X, rw, rR, dw, dY, t1, t2):
             for i in range(m):
                 s += gain[i, l] * mv[n + i]
             pk[l] = s
-        if soft and k > 0:
-            # p <- (I + P)^{-1} p = p - P~ p
+        if soft > 0.0 and k > 0:
+            # p <- (I + P/omega)^{-1} p = p - P~ p / omega, P~ the matrix stored
             P = matrix(X.p, op[k], n, n)
             for l in range(n):
                 b[l] = pk[l]
             for l in range(n):
                 for j in range(n):
-                    pk[l] -= P[l, j] * b[j]
+                    pk[l] -= P[l, j] * b[j] / soft
         if k > 0:
             ol = S.stage[S_OROW, k - 1]
             for l in range(n):
@@ -615,7 +615,7 @@ def solve(S, J, H, sigma, D, delta_w, soft, X, rw, rR, dw, dY, t1, t2):
                 for j in range(nn):
                     s += Pn[i, j] * b[j]
                 dY[orow + i] = s
-                dw[on + i] = b[i] - s if soft else b[i]
+                dw[on + i] = b[i] - s / soft if soft > 0.0 else b[i]
         if e > 0:
             # multipliers of c: c_z' dy_c = -(rw_z + (Wf dw)_z + F_z' dlam_{k+1})
             lu = matrix(X.lu, olu[k], e, e)

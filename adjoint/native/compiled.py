@@ -129,8 +129,8 @@ class CompiledFunction:
         Raises
         ------
         InputError
-            If inputs are missing, unknown or given twice, if a shape does not fit, if batches differ in length, or if an
-            input is not made of real numbers.
+            If inputs are missing, unknown or given twice, if a shape does not fit, if batches differ in length, or if
+            an input is not made of real numbers.
         """
         if named or len(args) != len(self.inputs):
             args = self._by_position(args, named)
@@ -172,7 +172,8 @@ class CompiledFunction:
                 if batch is not None and array.shape[0] != batch:
                     raise InputError(
                         f"input '{name}' of '{self.name}' is a batch of {array.shape[0]} points, but '{by}' is one of"
-                        f" {batch}. Batches must have the same length; an input without the batch axis serves all points."
+                        f" {batch}. Batches must have the same length; an input without the batch axis serves all"
+                        " points."
                     )
                 batch, by = array.shape[0], name
             batched.append(is_batch)
@@ -220,7 +221,7 @@ class CompiledFunction:
         return self._codes[lanes]
 
     def _scratch(self) -> _Scratch:
-        """This thread's memory for one point."""
+        """Memory of the calling thread for one point."""
         try:
             return self._local.scratch
         except AttributeError:

@@ -26,9 +26,9 @@ from adjoint.native import cache
 from adjoint.native.ir import BLOCKS, ENTRY, emit, scalar_graph
 from adjoint.native.vectormath import VectorMath, vector_math
 
-# Straight-line code whose common subexpressions are already shared gains nothing from LLVM's mid-level passes: none run.
-# The back end's level 2 compiles as fast as 1; level 0 compiles four times faster, but the code runs up to 1.5 times
-# longer, which a cache on disk makes the worse bargain.
+# Straight-line code whose common subexpressions are already shared gains nothing from LLVM's mid-level passes: none
+# run. The back end's level 2 compiles as fast as 1; level 0 compiles four times faster, but the code runs up to 1.5
+# times longer, which a cache on disk makes the worse bargain.
 OPT_LEVEL = 2
 
 
@@ -49,7 +49,8 @@ class Code:
     name : str
         The function's name, for errors.
     blocks_address : int
-        Where ``void blocks(arg, res, work, long blocks, const long *step)`` begins, a loop over blocks of `lanes` points.
+        Where ``void blocks(arg, res, work, long blocks, const long *step)`` begins, a loop over blocks of `lanes`
+        points.
     """
 
     address: int

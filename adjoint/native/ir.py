@@ -17,8 +17,9 @@ the root of a negative rounding error.)
 An output may share its memory with an input if they agree element by element (an accumulator): the store of element e
 waits until the last read of element e of any input.
 
-LLVM's time grows faster than the length of a basic block, so a long list is cut into pieces, each a function of its own.
-A value that is needed in a later piece travels through a slot of `work`; slots are reused once their value is dead.
+LLVM's time grows faster than the length of a basic block, so a long list is cut into pieces, each a function of its
+own. A value that is needed in a later piece travels through a slot of `work`; slots are reused once their value is
+dead.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def scalar_graph(function: casadi.Function) -> casadi.Function:
         except RuntimeError as error:
             raise NativeError(
                 f"function '{function.name()}' is a CasADi {function.class_name()} that does not expand into scalar"
-                f" operations ({_last_line(error)}). Build it from casadi.SX, without external calls, solvers or lookups."
+                f" operations ({_last_line(error)}). Build it from casadi.SX, without external calls, solvers or"
+                " lookups."
             ) from error
     if function.has_free():
         names = ", ".join(str(symbol) for symbol in function.free_sx()[:5])
@@ -403,7 +405,9 @@ class _Writer:
 
 
 def _blocks(n_in: int, output_steps: list[int]) -> list[str]:
-    """A loop of `ENTRY` over consecutive blocks of W points, for callers that cannot loop themselves:
+    """A loop of `ENTRY` over consecutive blocks of W points, for callers that cannot loop themselves.
+
+    ::
 
         void blocks(arg, res, work, long blocks, const long *step)
 

@@ -48,6 +48,7 @@ class VectorMath:
 
     @functools.cached_property
     def table(self) -> dict[str, str]:
+        """`symbols` as a dictionary."""
         return dict(self.symbols)
 
 

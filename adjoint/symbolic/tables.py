@@ -110,6 +110,7 @@ class Table:
         return f"Table({limits}, kind={self.kind!r}, outside={self.outside!r})"
 
     def __call__(self, *arguments: Any) -> Any:
+        """The value at one number (or an array, or a traced quantity) a variable."""
         if len(arguments) != self.variables:
             raise InputError(f"{self!r} was called with {len(arguments)} arguments; it has {self.variables}.")
         if any(is_traced(a) for a in arguments):
