@@ -9,8 +9,11 @@ import ast
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,6 +153,12 @@ def test_problems_use_the_public_api(path):
     assert ast.get_docstring(function), "the function of a problem is its documentation"
 
 
+@pytest.mark.parametrize("name", ["test_notebooks.py", "test_problems.py", "test_readme.py"])
+def test_tests_of_the_public_api_use_it(name):
+    found = set(imports(parse(ROOT / "tests" / name), PACKAGE / name))
+    assert found <= {"adjoint", "adjoint.errors", "adjoint.problems"}
+
+
 def test_there_are_at_most_thirty_public_names_and_each_is_documented():
     assert len(set(adjoint.__all__)) == len(adjoint.__all__) <= 30
     for name in adjoint.__all__:
@@ -208,6 +217,14 @@ def test_there_are_docstring_examples_and_the_zoo_is_installed():
     assert "adjoint.problems.goddard_rocket" in names
     finder = doctest.DocTestFinder()
     assert sum(len(test.examples) for name in names for test in finder.find(importlib.import_module(name))) > 30
+
+
+def test_installing_makes_one_top_level_module(tmp_path):
+    question = "from importlib.util import find_spec as f; print(f('problems'), f('adjoint.problems') is not None)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    answer = subprocess.run([sys.executable, "-c", question], cwd=tmp_path, env=environment, capture_output=True,
+                            text=True, timeout=120, check=True)
+    assert answer.stdout.split() == ["None", "True"]
 
 
 def text_files() -> list[Path]:

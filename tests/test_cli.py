@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import io
 import json
@@ -177,14 +178,29 @@ def test_json_is_one_object_with_the_promised_types(capsys):
     assert report["cost"] == pytest.approx(np.tanh(1) / 2, rel=1e-6)
 
 
-def test_what_is_not_finite_is_null(write, capsys):
-    text = "import numpy as np\n" + GOOD.replace("u[0]]", "u[0] + np.log(x[0] - 9)]")
-    assert main(["solve", write("mine.py", text), "--json", "--quiet"]) == 1
+def test_what_is_not_finite_or_not_there_is_null(monkeypatch, capsys):
+    solution = adjoint.solve(problems.find("hager_lq"), intervals=5)
+    seconds = {"trace": 0.0, "compile": 0.0, "solve": float("inf")}
+    failed = dataclasses.replace(solution, cost=float("nan"), certificate=None, seconds=seconds)
+    monkeypatch.setattr("adjoint.control.solve.solve", lambda *_, **__: failed)
+    assert main(["solve", "quadrotor_cylinders", "--json", "--quiet"]) == 1
     report = strict(capsys.readouterr().out)
-    assert report["optimal"] is False and report["certificate"] is None
-    assert report["published"] is None and report["seconds"]["certify"] in (None, 0.0)
+    assert report["optimal"] is False
+    assert report["cost"] is None and report["certificate"] is None
+    assert report["seconds"] == {"trace": 0.0, "compile": 0.0, "solve": None, "certify": None}
     assert _plain({"a": [np.float64("nan"), float("-inf")], "b": np.int64(3), "c": np.bool_(True)}) \
         == {"a": [None, None], "b": 3, "c": True}
+
+
+def test_a_problem_without_a_published_optimum_says_null(capsys):
+    main(["solve", "quadrotor_cylinders", "--json", "--quiet", "--max-iterations", "1"])
+    report = strict(capsys.readouterr().out)
+    assert report["published"] is None and report["optimal"] is False
+
+
+def test_a_start_outside_the_domain_is_bad_input(write, capsys):
+    text = "import numpy as np\n" + GOOD.replace("u[0]]", "u[0] + np.log(x[0] - 9)]")
+    assert_refused(capsys, ["solve", write("mine.py", text), "--json", "--quiet"], "not finite", "log")
 
 
 def test_json_says_that_a_system_is_discrete(capsys):

@@ -6,7 +6,8 @@ CasADi, stage by stage, assembles the whole KKT matrix densely, and lets NumPy s
     [ Wf  G' ] [ dw ]     [ rw ]        G: the linearised F - x_{k+1} and c
     [ G   0  ] [ dY ]  = -[ rR ]        Wf = H + diag(sigma + delta_w) + h_w' D h_w
 
-With `soft` the lower right block of the dynamics rows is -I: their violation y costs |y|^2 / 2.
+With `soft` = omega > 0 the lower right block of the dynamics rows is -I / omega: their violation y costs
+omega |y|^2 / 2; the local unknowns then count as controls and their rows as path rows.
 """
 
 from __future__ import annotations
@@ -44,14 +45,15 @@ PROGRAMMES = {
     "one of all": [(0, 1, 0, 0, 1), (1, 1, 1, 1, 3), (1, 0, 0, 0, 1)],
     "no controls on the way": [(0, 2, 0, 0, 1), (2, 0, 0, 1, 4), (2, 0, 2, 0, 1)],
     "more rows than lanes of unknowns": [(0, 2, 0, 6, 1), (2, 1, 0, 7, 2), (2, 1, 0, 5, 1)],
-    "several groups of many": [(0, 2, 0, 1, 1), (2, 1, 1, 0, 9), (2, 2, 0, 1, 8), (2, 1, 2, 2, 1), (4, 1, 0, 0, 3), (4, 0, 0, 1, 1)],
+    "several groups of many": [(0, 2, 0, 1, 1), (2, 1, 1, 0, 9), (2, 2, 0, 1, 8), (2, 1, 2, 2, 1), (4, 1, 0, 0, 3),
+                               (4, 0, 0, 1, 1)],
 }
 
-N_DATA, N_CONSTANTS = 2, 3
+N_DATA, N_CONSTANTS = 2, 2
 
 
 def random_group(generator: np.random.Generator, n: int, m: int, e: int, r: int, n_next: int) -> Group:
-    """Sparse nonlinear rows. Constants: (coupling, curvature of the cost, weight of z in its own rows)."""
+    """Sparse nonlinear rows. Constants: (coupling, curvature of the cost)."""
     nw = n + m + e
     w, d, c = ca.SX.sym("w", nw), ca.SX.sym("d", N_DATA), ca.SX.sym("c", N_CONSTANTS)
 
@@ -63,7 +65,7 @@ def random_group(generator: np.random.Generator, n: int, m: int, e: int, r: int,
         return linear() + d[0] * ca.sin(linear() + d[1]) + 0.2 * c[0] * linear() * linear()
 
     rows = [curved() for _ in range(n_next)]
-    rows += [0.2 * curved() + c[2] * 4 * w[n + m + i] for i in range(e)]
+    rows += [0.2 * curved() + 4 * w[n + m + i] for i in range(e)]
     rows += [curved() for _ in range(r)]
     root = generator.standard_normal((nw, nw))
     cost = ca.bilin(ca.DM(0.2 * root @ root.T), w, w) / 2 + c[1] * ca.sumsqr(w) / 2 + 0.1 * curved()
@@ -84,11 +86,17 @@ class Oracle:
     fixed: np.ndarray       # controls with equal bounds
     sigma: np.ndarray
     D: np.ndarray
+    soft: float
     generator: np.random.Generator
 
     @property
     def kind(self) -> np.ndarray:
         return self.stages.row_kind[S_KIND]
+
+    @property
+    def hard(self) -> np.ndarray:
+        """The rows that have a multiplier in the linear system."""
+        return np.isin(self.kind, (DYNAMICS,) if self.soft else (DYNAMICS, LOCAL))
 
     def nonzeros(self) -> tuple[np.ndarray, np.ndarray]:
         """J and H as the kernels store them."""
@@ -99,28 +107,42 @@ class Oracle:
 
     def weighted(self, delta_w: float) -> np.ndarray:
         """Wf."""
-        path = np.isin(self.kind, (EQUALITY, INEQUALITY))
+        path = ~self.hard & (self.kind != COST)
         h = self.J[path]
         return self.H + np.diag(self.sigma + delta_w) + h.T @ (self.D[path, None] * h)
+
+    def dense(self, delta_w: float) -> np.ndarray:
+        """The matrix of the free unknowns and the hard rows."""
+        free = ~self.fixed
+        G = self.J[np.ix_(self.hard, free)]
+        corner = -np.eye(G.shape[0]) / self.soft if self.soft else np.zeros((G.shape[0], G.shape[0]))
+        return np.block([[self.weighted(delta_w)[np.ix_(free, free)], G.T], [G, corner]])
 
 
 @functools.cache
 def compiled(name: str, seed: int):
-    """Machine code of a programme; the point and the numbers come later."""
+    """Machine code of a programme, and CasADi's functions (rows, Jacobian, Hessian) of each group."""
     generator = np.random.default_rng(seed)
     shapes = PROGRAMMES[name]
     groups = [random_group(generator, n, m, e, r, shapes[i + 1][0] if i + 1 < len(shapes) else 0)
               for i, (n, m, e, r, _) in enumerate(shapes)]
-    return compile_groups(groups)
+    functions = []
+    for group in groups:
+        y = ca.SX.sym("y", group.rows.shape[0])
+        inputs = [group.w, group.d, group.c]
+        functions.append((ca.Function("rows", inputs, [group.rows]),
+                          ca.Function("jacobian", inputs, [ca.jacobian(group.rows, group.w)]),
+                          ca.Function("hessian", [*inputs, y], [ca.hessian(ca.dot(y, group.rows), group.w)[0]])))
+    return compile_groups(groups), functions
 
 
-def oracle(name: str, seed: int, *, curvature: float = 3.0, local: float = 1.0, fix: bool = True, soft: bool = False) -> Oracle:
+def oracle(name: str, seed: int, *, curvature: float = 3.0, fix: bool = True, soft: float = 0.0) -> Oracle:
     generator = np.random.default_rng((seed, 1))
     shapes = PROGRAMMES[name]
-    parts = compiled(name, seed)
+    parts, functions = compiled(name, seed)
     layout = programme(parts, tuple(count for *_, count in shapes))
     size, rows, stages_total = layout.n_unknowns, layout.n_rows, sum(count for *_, count in shapes)
-    data, constants = generator.uniform(0.2, 1.0, (stages_total, N_DATA)), np.array([0.7, curvature, local])
+    data, constants = generator.uniform(0.2, 1.0, (stages_total, N_DATA)), np.array([0.7, curvature])
     scale, row_scale = generator.uniform(0.5, 2.0, size), generator.uniform(0.5, 2.0, rows)
     row_lower = np.where(generator.random(rows) < 0.5, 0.0, -1.0)
     w, Y = generator.standard_normal(size), generator.standard_normal(rows)
@@ -135,24 +157,20 @@ def oracle(name: str, seed: int, *, curvature: float = 3.0, local: float = 1.0, 
     for k, g in enumerate(order):
         n, m, e, r, _ = shapes[g]
         n_next = shapes[order[k + 1]][0] if k + 1 < len(order) else 0
-        group = parts.groups[g]
+        rows_of, jacobian_of, hessian_of = functions[g]
         at = slice(ow, ow + n + m + e)
         q = slice(orow, orow + n_next + e + r + 1)
         kinds[q] = [DYNAMICS] * n_next + [LOCAL] * e + [INEQUALITY] * r + [COST]
-        y = ca.SX.sym("y", group.rows.shape[0])
-        inputs = [group.w, group.d, group.c]
         point = (w[at] * scale[at], data[k], constants)
-        R[q] = ca.Function("rows", inputs, [group.rows])(*point).full().ravel() * row_scale[q]
-        jacobian = ca.Function("jacobian", inputs, [ca.jacobian(group.rows, group.w)])(*point).full()
-        J[q, at] = row_scale[q, None] * jacobian * scale[at]
-        weighted = ca.hessian(ca.dot(y, group.rows), group.w)[0]
-        hessian = ca.Function("hessian", [*inputs, y], [weighted])(*point, Y[q] * row_scale[q]).full()
-        H[at, at] = scale[at, None] * hessian * scale[at]
+        R[q] = rows_of(*point).full().ravel() * row_scale[q]
+        J[q, at] = row_scale[q, None] * jacobian_of(*point).full() * scale[at]
+        H[at, at] = scale[at, None] * hessian_of(*point, Y[q] * row_scale[q]).full() * scale[at]
         J[np.arange(orow, orow + n_next), np.arange(at.stop, at.stop + n_next)] -= 1.0
         if fix:
             fixed[ow + n:ow + n + m] = generator.random(m) < 0.3
         ow, orow = at.stop, q.stop
     assert (ow, orow) == (size, rows)
+    fixed[0] = False
     lower[fixed] = upper[fixed] = 0.25
     kinds[(kinds == INEQUALITY) & (row_lower == 0.0)] = EQUALITY
     stages = layout.stages(lower=lower, upper=upper, row_lower=row_lower, row_upper=np.zeros(rows), scale=scale,
@@ -160,11 +178,10 @@ def oracle(name: str, seed: int, *, curvature: float = 3.0, local: float = 1.0, 
     np.testing.assert_array_equal(stages.row_kind[S_KIND], kinds)
     if soft:
         stages = layout.softened(stages)
-        kinds[kinds == LOCAL] = EQUALITY
-    path = np.isin(kinds, (EQUALITY, INEQUALITY))
+    path = np.isin(kinds, (EQUALITY, INEQUALITY, LOCAL) if soft else (EQUALITY, INEQUALITY))
     # some weights are zero: an inequality without finite bounds
     D = np.where(path, generator.uniform(0.1, 10.0, rows) * (generator.random(rows) < 0.9), 0.0)
-    return Oracle(layout, stages, w, Y, R, J, H, fixed, generator.uniform(0.1, 2.0, size), D, generator)
+    return Oracle(layout, stages, w, Y, R, J, H, fixed, generator.uniform(0.1, 2.0, size), D, soft, generator)
 
 
 ALL = pytest.mark.parametrize("name", PROGRAMMES)
@@ -206,55 +223,38 @@ def test_the_weighted_hessian_product_is_dense(name):
     np.testing.assert_allclose(out, o.weighted(0.3) @ v, rtol=1e-11, atol=1e-11)
 
 
-def dense_step(o: Oracle, rw: np.ndarray, rR: np.ndarray, delta_w: float, soft: bool) -> tuple[np.ndarray, np.ndarray]:
-    """dw and the multiplier steps of all hard (or softened dynamics) rows, by one dense solve."""
-    free = np.flatnonzero(~o.fixed)
-    rows = np.flatnonzero(np.isin(o.kind, (DYNAMICS,) if soft else (DYNAMICS, LOCAL)))
-    Wf, G = o.weighted(delta_w)[np.ix_(free, free)], o.J[np.ix_(rows, free)]
-    matrix = np.block([[Wf, G.T], [G, -np.eye(rows.size) if soft else np.zeros((rows.size, rows.size))]])
-    step = np.linalg.solve(matrix, -np.concatenate([rw[free], rR[rows]]))
-    dw, dY = np.zeros(o.layout.n_unknowns), np.zeros(o.layout.n_rows)
-    dw[free], dY[rows] = step[:free.size], step[free.size:]
-    return dw, dY
-
-
 @ALL
 @SEEDS
-@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize("soft", [0.0, 1.0, 0.2], ids=["hard", "soft", "softer"])
 @pytest.mark.parametrize("delta_w", [0.0, 0.8])
 @pytest.mark.parametrize("fix", [False, True], ids=["all free", "some fixed"])
 def test_the_step_is_the_dense_one(name, seed, soft, delta_w, fix):
     o = oracle(name, seed, curvature=20.0, fix=fix, soft=soft)
     J, H = o.nonzeros()
-    X = o.layout.factors(softened=soft)
+    X = o.layout.factors(softened=soft > 0)
     size, count = o.layout.n_unknowns, o.layout.n_rows
     assert factorize(o.stages, J, H, o.sigma, o.D, delta_w, soft, X) == -1
     for _ in range(2):              # the second time with the same factors
         rw, rR = o.generator.standard_normal(size), o.generator.standard_normal(count)
         dw, dY = np.full(size, np.nan), np.full(count, np.nan)
-        solve(o.stages, J, H, o.sigma, o.D, delta_w, soft, X, rw.copy(), rR.copy(), dw, dY, np.empty(size), np.empty(size))
-        expected_w, expected_Y = dense_step(o, rw, rR, delta_w, soft)
-        hard = np.isin(o.kind, (DYNAMICS, LOCAL))
-        np.testing.assert_allclose(dw, expected_w, rtol=1e-8, atol=1e-9 * np.abs(expected_w).max())
-        np.testing.assert_allclose(dY[hard], expected_Y[hard], rtol=1e-8, atol=1e-9 * max(1.0, np.abs(expected_Y).max()))
+        solve(o.stages, J, H, o.sigma, o.D, delta_w, soft, X, rw, rR, dw, dY, np.empty(size), np.empty(size))
+        expected = np.linalg.solve(o.dense(delta_w), -np.concatenate([rw[~o.fixed], rR[o.hard]]))
+        found = np.concatenate([dw[~o.fixed], dY[o.hard]])
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9 * np.abs(expected).max())
         assert np.all(dw[o.fixed] == 0)
 
 
 @ALL
-@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize("soft", [0.0, 1.0, 0.2], ids=["hard", "soft", "softer"])
 def test_the_verdict_on_curvature_is_the_inertia_of_the_dense_matrix(name, soft):
     verdicts = set()
-    for curvature in np.linspace(-30, 20, 11):
+    for curvature in np.linspace(-30, 20, 9):
         o = oracle(name, 3, curvature=float(curvature), soft=soft)
         J, H = o.nonzeros()
-        free = ~o.fixed
-        hard = np.isin(o.kind, (DYNAMICS,) if soft else (DYNAMICS, LOCAL))
         for delta_w in (0.0, 5.0):
-            Wf, G = o.weighted(delta_w)[np.ix_(free, free)], o.J[np.ix_(hard, free)]
-            matrix = np.block([[Wf, G.T], [G, -float(soft) * np.eye(G.shape[0])]])
-            values = np.linalg.eigvalsh(matrix)
-            minimiser = np.sum(values < 0) == G.shape[0] and np.sum(values > 0) == Wf.shape[0]
-            stage = factorize(o.stages, J, H, o.sigma, o.D, delta_w, soft, o.layout.factors(softened=soft))
+            values = np.linalg.eigvalsh(o.dense(delta_w))
+            minimiser = np.sum(values < 0) == np.sum(o.hard) and np.sum(values > 0) == np.sum(~o.fixed)
+            stage = factorize(o.stages, J, H, o.sigma, o.D, delta_w, soft, o.layout.factors(softened=soft > 0))
             assert -1 <= stage < o.stages.data.shape[0]
             assert (stage == -1) == minimiser, (curvature, delta_w, stage)
             verdicts.add(minimiser)
@@ -262,7 +262,7 @@ def test_the_verdict_on_curvature_is_the_inertia_of_the_dense_matrix(name, soft)
 
 
 def test_a_singular_local_block_is_reported_with_its_stage():
-    o = oracle("collocation", 0, local=1.0)
+    o = oracle("collocation", 0)
     J, H = o.nonzeros()
     layout = o.layout.layout
     for stage in (1, 4):            # erase one local row of one stage: rows 2, 3, 4, 5 are local
@@ -270,7 +270,7 @@ def test_a_singular_local_block_is_reported_with_its_stage():
         begin = int(layout["oj"][stage])
         broken = J.copy()
         broken[begin + pointers[3]:begin + pointers[4]] = 0.0
-        assert factorize(o.stages, broken, H, o.sigma, o.D, 0.0, False, o.layout.factors()) == stage
+        assert factorize(o.stages, broken, H, o.sigma, o.D, 0.0, 0.0, o.layout.factors()) == stage
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -14,8 +14,8 @@ from adjoint.control.structure import Group, Programme, compile_groups, programm
 from adjoint.control.transcription import Discretised
 from adjoint.kernels import interior
 from adjoint.kernels.announce import announcing
-from adjoint.kernels.records import S_LW, S_UW, Stages
-from adjoint.kernels.stages import COST, evaluate_jacobian
+from adjoint.kernels.records import Stages
+from adjoint.kernels.stages import COST
 
 __all__ = ["Outcome", "Warm", "load_kernels", "run"]
 
@@ -127,8 +127,7 @@ def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: 
     X = layout.factors()
     stages = layout.stages(**record, row_scale=problem.row_scale)
     Q.w[:] = problem.start / problem.scale
-    clipped = np.clip(Q.w, stages.unknown_data[S_LW], stages.unknown_data[S_UW])
-    finite = evaluate_jacobian(stages, clipped, Q.J)
+    finite = interior.iterate(stages, X, Q, interior.MEASURE, 0) == interior.RUNNING
     row_scale = problem.row_scale * (_gradient_scale(layout, stages, Q.J) if finite else 1.0)
     stages = stages._replace(row_data=np.stack([row_scale, problem.row_lower * row_scale, problem.row_upper * row_scale]))
     Q.option[:] = (tol, 0.1, max(1e-6, 100 * tol), 1e-2)
@@ -138,8 +137,7 @@ def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: 
         Q.Y[:] = np.where(stages.kind == COST, 1.0, warm.Y * cost_scale / row_scale)
         Q.zl[:], Q.zu[:] = warm.zl * cost_scale * problem.scale, warm.zu * cost_scale * problem.scale
         Q.vl[:], Q.vu[:] = warm.vl * cost_scale / row_scale, warm.vu * cost_scale / row_scale
-    interior.prepare(stages, X, Q, interior.COLD if warm is None else interior.WARM)
-    status = interior.iterate(stages, X, Q, 0)
+    status = interior.iterate(stages, X, Q, interior.COLD if warm is None else interior.WARM, 0)
     shown = 0
     interrupted = ""
     start = time.perf_counter()
@@ -152,7 +150,7 @@ def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: 
             if time.perf_counter() - start > time_limit:
                 interrupted = f"stopped after the time limit of {time_limit:g} s"
                 break
-            status = interior.iterate(stages, X, Q, min(CHUNK if watch is None else 1, left + 1))
+            status = interior.iterate(stages, X, Q, interior.CONTINUE, min(CHUNK if watch is None else 1, left + 1))
             if status == interior.NEEDS_RESTORATION:
                 with announcing("compiling the restoration kernel (once; kept on disk)"):
                     interior.restore(stages, layout.softened(stages), X, layout.factors(softened=True), Q)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adjoint.kernels.jit import jit
+from adjoint.kernels.jit import jit, jit_inline
 from adjoint.kernels.records import (
     Q_C,
     Q_CT,
@@ -72,11 +72,12 @@ from adjoint.kernels.riccati import factorize, hessian_product, solve
 from adjoint.kernels.stages import (
     COST,
     EQUALITY,
+    HESSIAN,
     INEQUALITY,
+    JACOBIAN,
     LOCAL,
-    evaluate_hessian,
-    evaluate_jacobian,
-    evaluate_rows,
+    ROWS,
+    evaluate,
     jacobian_product,
     jacobian_transposed_product,
 )
@@ -90,8 +91,10 @@ __all__ = [
 RUNNING, OPTIMAL, ACCEPTABLE, INFEASIBLE, DIVERGING, RESTORATION_FAILED, BAD_START, BAD_CURVATURE, STALLED = range(9)
 # Not an end: `iterate` found no acceptable step; call `restore` and go on.
 NEEDS_RESTORATION = 9
-# Kinds of start.
-COLD, WARM, RESTORE = range(3)
+# What `iterate` begins with: from w alone; from w and all multipliers; the Jacobian at w only (for the caller's scaling); going on.
+COLD, WARM, MEASURE, CONTINUE = range(4)
+# A start of the bound multipliers that only `restore` uses.
+RESTORE = 4
 
 # Slots of Iterate.number.
 MU, THETA_MAX, THETA_MIN, DELTA_LAST, OBJECTIVE, THETA, DUAL, COMPLEMENTARITY, ERROR, ALPHA, ALPHA_DUAL, DELTA = range(12)
@@ -545,7 +548,7 @@ def _augment_filter(Q, theta, phi):
     count[N_FILTER] = kept + 1
 
 
-@jit
+@jit_inline
 def _factor_with_inertia(S, X, Q):
     """Factor; add delta_w until the curvature is right (algorithm IC). Returns delta_w, or -1."""
     count, number, J, H, sigma, D = Q.count, Q.number, Q.J, Q.H, Q.unknown[Q_SIGMA], Q.row[Q_D]
@@ -565,7 +568,7 @@ def _factor_with_inertia(S, X, Q):
     return -1.0
 
 
-@jit
+@jit_inline
 def _least_squares_multipliers(S, X, Q):
     """Y <- argmin |dL/dw| over the multipliers (36), by the same factorisation with Hessian = identity."""
     lw, uw, lr, ur = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_data[S_LR], S.row_data[S_UR]
@@ -628,7 +631,7 @@ def _trial(S, Q, alpha, mu):
         wt[i] = w[i] + alpha * dw[i]
     for i in range(R.shape[0]):
         st[i] = s[i] + alpha * ds[i] if kind[i] == INEQUALITY else 0.0
-    if not evaluate_rows(S, wt, Rt):
+    if not evaluate(S, ROWS, wt, Rt, Rt):
         return np.inf, np.inf, np.inf
     theta, worst = residuals(S, Rt, wt, st, Ct)
     return theta, worst, _barrier(S, Rt, wt, st, mu)
@@ -817,7 +820,7 @@ def _restore(S, X, Q, max_iterations):
         _copy(Q.row[Q_RT], R)
         _copy(Q.row[Q_CT], C)
         Q.count[N_RESTORATION] += 1
-        if not evaluate_jacobian(S, w, J):
+        if not evaluate(S, JACOBIAN, w, J, J):
             return 2
         if theta_t <= 0.9 * theta_0 and not _in_filter(Q, theta_t, phi_t):
             return 0
@@ -835,7 +838,7 @@ def _push_inside(S, Q, push):
     w, s, R = Q.unknown[Q_W], Q.row[Q_S], Q.row[Q_R]
     for i in range(w.shape[0]):
         w[i] = lw[i] if lw[i] == uw[i] else _inside(w[i], lw[i], uw[i], push)
-    if not evaluate_rows(S, w, R):
+    if not evaluate(S, ROWS, w, R, R):
         return False
     for i in range(R.shape[0]):
         s[i] = _inside(R[i], lr[i], ur[i], push) if kind[i] == INEQUALITY else 0.0
@@ -868,7 +871,7 @@ def _bound_multipliers(S, Q, mode, mu):
                     z[i] = min(1e3, mu / gap)
 
 
-@jit
+@jit_inline
 def prepare(S, X, Q, mode):
     """Make the iterate ready for `iterate`.
 
@@ -882,7 +885,7 @@ def prepare(S, X, Q, mode):
     _fill(count, 0)
     _fill(number, 0.0)
     mu = option[MU_INIT]
-    if not _push_inside(S, Q, option[PUSH] if mode == COLD else 1e-10) or not evaluate_jacobian(S, w, J):
+    if not _push_inside(S, Q, option[PUSH] if mode == COLD else 1e-10) or not evaluate(S, JACOBIAN, w, J, J):
         count[STATUS] = BAD_START
         return
     if mode == WARM:
@@ -894,7 +897,7 @@ def prepare(S, X, Q, mode):
         jacobian_transposed_product(S, J, Y, Q.unknown[Q_GRAD])
         mu = max(tol / 11.0, min(mu, _optimality(S, Q, 0.0)))
         if mu > tol:
-            if not _push_inside(S, Q, min(1e-2, mu)) or not evaluate_jacobian(S, w, J):
+            if not _push_inside(S, Q, min(1e-2, mu)) or not evaluate(S, JACOBIAN, w, J, J):
                 count[STATUS] = BAD_START
                 return
             _bound_multipliers(S, Q, WARM, mu)
@@ -907,7 +910,7 @@ def prepare(S, X, Q, mode):
         else:
             _least_squares_multipliers(S, X, Q)
     if S.quadratic:
-        evaluate_hessian(S, w, Y, Q.H)
+        evaluate(S, HESSIAN, w, Y, Q.H)
     number[MU] = mu
     theta, worst = residuals(S, R, w, s, C)
     number[THETA], number[VIOLATION], number[OBJECTIVE] = theta, worst, _objective(S, R)
@@ -934,18 +937,27 @@ def restore(S, softened, X, softened_X, Q):
         _bound_multipliers(S, Q, RESTORE, number[MU])
         _least_squares_multipliers(S, X, Q)
         if S.quadratic:
-            evaluate_hessian(S, Q.unknown[Q_W], Q.row[Q_Y], Q.H)
+            evaluate(S, HESSIAN, Q.unknown[Q_W], Q.row[Q_Y], Q.H)
 
 
 @jit
-def iterate(S, X, Q, limit):
-    """Run at most `limit` iterations; returns the status (RUNNING when the limit was met). Call again to go on."""
+def iterate(S, X, Q, start, limit):
+    """Prepare as `start` says, then run at most `limit` iterations. Returns the status, RUNNING when the limit was met.
+
+    One kernel for all this, because compiling it once is what a first user waits for.
+    """
     option, w, s, wt = Q.option, Q.unknown[Q_W], Q.row[Q_S], Q.unknown[Q_WT]
     st, Rt, Ct, count = Q.row[Q_ST], Q.row[Q_RT], Q.row[Q_CT], Q.count
     number, J, Y, grad = Q.number, Q.J, Q.row[Q_Y], Q.unknown[Q_GRAD]
     C, R, t1, r1 = Q.row[Q_C], Q.row[Q_R], Q.unknown[Q_T1], Q.row[Q_R1]
     history, H, dw, cw = Q.history, Q.H, Q.unknown[Q_DW], Q.unknown[Q_CW]
     dY, yp = Q.row[Q_DY], Q.row[Q_YP]
+    if start == MEASURE:
+        for i in range(w.shape[0]):
+            w[i] = min(max(w[i], S.unknown_data[S_LW, i]), S.unknown_data[S_UW, i])
+        return RUNNING if evaluate(S, JACOBIAN, w, J, J) else BAD_START
+    if start != CONTINUE:
+        prepare(S, X, Q, start)
     if count[STATUS] != RUNNING:
         return count[STATUS]
     tol = option[TOL]
@@ -994,7 +1006,7 @@ def iterate(S, X, Q, limit):
         number[DUAL] = dual
         number[COMPLEMENTARITY] = compl
         # --- Newton direction
-        if not S.quadratic and not evaluate_hessian(S, w, Y, H):
+        if not S.quadratic and not evaluate(S, HESSIAN, w, Y, H):
             _fill(H, 0.0)
         _weights(S, Q)
         delta = _factor_with_inertia(S, X, Q)
@@ -1096,7 +1108,7 @@ def iterate(S, X, Q, limit):
         number[ALPHA_DUAL] = alpha_dual
         count[N_TRIALS] = trials
         count[ITERATION] += 1
-        if not evaluate_jacobian(S, w, J):
+        if not evaluate(S, JACOBIAN, w, J, J):
             count[STATUS] = STALLED
             return STALLED
     return RUNNING

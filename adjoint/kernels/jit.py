@@ -20,7 +20,7 @@ from numba.core import caching
 
 from adjoint.native.cache import folder
 
-__all__ = ["jit", "jit_reassociating"]
+__all__ = ["jit", "jit_inline", "jit_reassociating"]
 
 
 @lru_cache(maxsize=1)
@@ -80,8 +80,8 @@ class _Cache(caching.FunctionCache):
                           "folder that can be written.", stacklevel=2)
 
 
-def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Any:
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+def _compiled(function: Callable[..., Any], fastmath: set[str], inline: str = "never") -> Any:
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, inline=inline)(function)
     if not numba.config.DISABLE_JIT:
         try:
             dispatcher._cache = _Cache(function)
@@ -98,3 +98,8 @@ def jit(function: Callable[..., Any]) -> Any:
 def jit_reassociating(function: Callable[..., Any]) -> Any:
     """The same for dense linear algebra: sums may be taken in another order (still the same one at every call)."""
     return _compiled(function, {"contract", "reassoc", "nsz"})
+
+
+def jit_inline(function: Callable[..., Any]) -> Any:
+    """The same for a part of one larger kernel: becomes part of its caller and is not compiled on its own, which saves seconds."""
+    return _compiled(function, {"contract"}, "always")

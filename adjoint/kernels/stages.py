@@ -54,12 +54,14 @@ from adjoint.kernels.records import (
 )
 
 __all__ = [
-    "COST", "DYNAMICS", "EQUALITY", "INEQUALITY", "LOCAL",
-    "evaluate_hessian", "evaluate_jacobian", "evaluate_rows", "jacobian_product", "jacobian_transposed_product",
+    "COST", "DYNAMICS", "EQUALITY", "HESSIAN", "INEQUALITY", "JACOBIAN", "LOCAL", "ROWS", "evaluate", "evaluate_hessian",
+    "evaluate_jacobian", "evaluate_rows", "jacobian_product", "jacobian_transposed_product",
 ]
 
 # Kinds of rows.
 DYNAMICS, LOCAL, EQUALITY, INEQUALITY, COST = 0, 1, 2, 3, 4
+# Pieces of machine code of a group.
+ROWS, JACOBIAN, HESSIAN = 0, 1, 2
 
 
 @jit
@@ -84,8 +86,8 @@ def _load(S, g, k0, w, Y, with_multipliers, wbuf, dbuf, ybuf):
 
 
 @jit
-def _evaluate(S, which, w, Y, out):
-    """Run piece `which` (0 R, 1 Jacobian, 2 Hessian) at all stages; scatter with the scales. True if all is finite."""
+def evaluate(S, which, w, Y, out):
+    """Run piece `which` (ROWS, JACOBIAN, HESSIAN) at all stages; scatter with the scales. True if all is finite."""
     lanes, arg, wbuf, dbuf = S.lanes, S.arg, S.buffer[S_WBUF], S.buffer[S_DBUF]
     cbuf, ybuf, res, first = S.buffer[S_CBUF], S.buffer[S_YBUF], S.res, S.groups[S_FIRST]
     constants, work, code, ojcol = S.constants, S.work, S.code, S.groups[S_OJCOL]
@@ -106,18 +108,18 @@ def _evaluate(S, which, w, Y, out):
     check = 0.0
     for g in range(G):
         for k0 in range(first[g], first[g + 1], W):
-            _load(S, g, k0, w, Y, which == 2, wbuf, dbuf, ybuf)
+            _load(S, g, k0, w, Y, which == HESSIAN, wbuf, dbuf, ybuf)
             call(code[g, which], arg, res, work)
             for lane in range(min(W, first[g + 1] - k0)):
                 k = k0 + lane
                 ow = S.stage[S_OW, k]
                 orow = S.stage[S_OROW, k]
-                if which == 0:
+                if which == ROWS:
                     for i in range(S.stage[S_OROW, k + 1] - orow):
                         v = obuf[i * W + lane] * sr[orow + i]
                         out[orow + i] = v
                         check += v * 0.0
-                elif which == 1:
+                elif which == JACOBIAN:
                     o = ojcol[g]
                     p = ojptr[g]
                     for i in range(S.stage[S_OROW, k + 1] - orow):
@@ -138,19 +140,19 @@ def _evaluate(S, which, w, Y, out):
 @jit
 def evaluate_rows(S, w, R):
     """R <- all rows at w (scaled). Returns False if any is not finite."""
-    return _evaluate(S, 0, w, R, R)
+    return evaluate(S, ROWS, w, R, R)
 
 
 @jit
 def evaluate_jacobian(S, w, J):
     """J <- nonzeros of dR/dw at w (scaled, row-major within a stage). Returns False if any is not finite."""
-    return _evaluate(S, 1, w, J, J)
+    return evaluate(S, JACOBIAN, w, J, J)
 
 
 @jit
 def evaluate_hessian(S, w, Y, H):
     """H <- nonzeros of the lower triangle of the Hessian of Y'R at w (scaled). Returns False if any is not finite."""
-    return _evaluate(S, 2, w, Y, H)
+    return evaluate(S, HESSIAN, w, Y, H)
 
 
 @jit
