@@ -1,11 +1,13 @@
 """Trajectory optimisation against CasADi's solvers: same transcription, same guess, one interleaved run.
 
-    python benchmarks/bench_trajopt.py [cartpole pendulum quadrotor goddard lqr lqr_box] [--no-jit]
+    python benchmarks/bench_trajopt.py [cartpole pendulum quadrotor goddard lqr lqr_box scaling setup first] [--no-jit]
 
-The first three are RK4 multiple shooting with N = 100, zero-order hold, rectangle rule for the cost, straight-line guess,
-written as a discrete system so that every solver gets exactly the same programme. Goddard's rocket: ours by Gauss collocation,
-CasADi by the trapezoidal rule. Times are medians of the solve alone; set-up is everything from the function to the ready solver.
-Pin to one core for comparable figures. The jit rows need gcc.
+The first three are RK4 multiple shooting with N = 100, zero-order hold, rectangle rule for the cost, straight-line
+guess, written as a discrete system so that every solver gets exactly the same programme. Goddard's rocket: ours by
+Gauss collocation, CasADi by the trapezoidal rule. Times are medians of the solve alone; set-up is everything from the
+function to the ready solver. `setup` times it from an empty and from a full disk cache, `first` the very first
+compilation of the kernels and a fresh process, `scaling` the chain from 100 to 100 000 steps. Pin to one core for
+comparable figures. The jit rows need gcc; crocoddyl is timed on the chain where it is installed.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import importlib.util
 import platform
+import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +29,7 @@ from collections.abc import Callable
 import casadi as ca
 import numpy as np
 from scipy.linalg import expm
+from scipy.sparse import block_array, csc_matrix, csr_matrix, identity
 
 import adjoint
 
@@ -214,43 +220,186 @@ def goddard() -> adjoint.OptimalControlProblem:
         bounds=dict(thrust=(0, 3.5)), maximize=lambda t, x, p: x[0], t=(0, adjoint.free(0.2)))
 
 
-def chain(boxed: bool, N: int = 1000) -> adjoint.OptimalControlProblem:
-    """Six masses: n = 12, m = 4; costs x'x/2 + 0.05 u'u a step, 5 x'x at the end."""
+def chain_matrices() -> tuple[np.ndarray, np.ndarray]:
     k = 2 * np.eye(6) - np.eye(6, k=1) - np.eye(6, k=-1)
     A = np.block([[np.zeros((6, 6)), np.eye(6)], [-k, -0.1 * np.eye(6)]])
     B = np.zeros((12, 4))
     B[6 + np.array([0, 2, 3, 5]), range(4)] = 1
     E = expm(np.block([[A, B], [np.zeros((4, 16))]]) * 0.05)
-    A, B = E[:12, :12], E[:12, 12:]
+    return E[:12, :12], E[:12, 12:]
+
+
+CHAIN_START = np.concatenate([np.linspace(-2, 2, 6), np.zeros(6)])
+
+
+def chain(boxed: bool, N: int = 1000) -> adjoint.OptimalControlProblem:
+    """Six masses: n = 12, m = 4; costs x'x/2 + 0.05 u'u a step, 5 x'x at the end."""
+    A, B = chain_matrices()
     system = adjoint.System(lambda t, x, u, p: A @ x + B @ u, "q[6] v[6]", "u[4]", discrete=True, name="chain")
     return adjoint.OptimalControlProblem(
-        system, initial=np.concatenate([np.linspace(-2, 2, 6), np.zeros(6)]), t=(0, N),
-        bounds={c: (-0.5, 0.5) for c in system.controls} if boxed else None,
+        system, initial=CHAIN_START, t=(0, N), bounds={c: (-0.5, 0.5) for c in system.controls} if boxed else None,
         running=lambda t, x, u, p: 0.5 * (x @ x) + 0.05 * (u @ u), minimize=lambda t, x, p: 5 * (x @ x))
 
 
+def chain_fatrop(boxed: bool, N: int = 1000) -> tuple[Callable, float]:
+    clock = time.perf_counter()
+    A, B = chain_matrices()
+    X = [ca.MX.sym(f"x{k}", 12) for k in range(N + 1)]
+    U = [ca.MX.sym(f"u{k}", 4) for k in range(N)]
+    x, u = ca.SX.sym("x", 12), ca.SX.sym("u", 4)
+    F = ca.Function("F", [x, u], [ca.DM(A) @ x + ca.DM(B) @ u])
+    L = ca.Function("L", [x, u], [0.5 * ca.dot(x, x) + 0.05 * ca.dot(u, u)])
+    w, g, low, high, equality, J = [], [], [], [], [], 0
+    for k in range(N):
+        w += [X[k], U[k]]
+        g.append(X[k + 1] - F(X[k], U[k]))
+        if k == 0:
+            g.append(X[0] - ca.DM(CHAIN_START))
+        rows = 24 if k == 0 else 12
+        low += [0] * rows
+        high += [0] * rows
+        equality += [True] * rows
+        if boxed:
+            g.append(U[k])
+            low += [-0.5] * 4
+            high += [0.5] * 4
+            equality += [False] * 4
+        J += L(X[k], U[k])
+    J += 5 * ca.dot(X[N], X[N])
+    w.append(X[N])
+    solver = ca.nlpsol("s", "fatrop", dict(x=ca.veccat(*w), f=J, g=ca.vertcat(*g)),
+                       FATROP | {"structure_detection": "auto", "equality": equality, "expand": True})
+    setup = time.perf_counter() - clock
+
+    def solve() -> tuple[float, int]:
+        result = solver(x0=0, lbg=low, ubg=high)
+        return float(result["f"]), solver.stats()["iter_count"]
+    return solve, setup
+
+
+def chain_piqp(N: int = 1000) -> tuple[Callable, float]:
+    clock = time.perf_counter()
+    A, B = chain_matrices()
+    H = np.concatenate([np.tile(np.r_[np.ones(12), 0.1 * np.ones(4)], N), 10 * np.ones(12)])
+    rows = block_array([[csr_matrix(A), csr_matrix(B), -identity(12)]]).tocoo()
+    i = (np.arange(N)[:, None] * 12 + rows.row).ravel()
+    j = (np.arange(N)[:, None] * 16 + rows.col).ravel()
+    M = csc_matrix((np.tile(rows.data, N), (i, j)), shape=(12 * N, 16 * N + 12))
+    M.sort_indices()
+    a = ca.DM(ca.Sparsity(*M.shape, M.indptr.tolist(), M.indices.tolist()), M.data)
+    h = ca.diag(ca.DM(H))
+    low = np.full(16 * N + 12, -np.inf)
+    low.reshape(-1)[:16 * N].reshape(N, 16)[:, 12:] = -0.5
+    high = -low
+    low[:12] = high[:12] = CHAIN_START
+    solver = ca.conic("s", "piqp", dict(h=h.sparsity(), a=a.sparsity()), {"error_on_fail": False})
+    setup = time.perf_counter() - clock
+    zero = np.zeros(12 * N)
+
+    def solve() -> tuple[float, int]:
+        result = solver(h=h, a=a, lbx=low, ubx=high, lba=zero, uba=zero)
+        return float(result["cost"]), int(solver.stats().get("iter_count", -1))
+    return solve, setup
+
+
+def chain_crocoddyl(boxed: bool, N: int = 1000) -> tuple[Callable, float]:
+    import crocoddyl
+    clock = time.perf_counter()
+    A, B = chain_matrices()
+
+    def model(Q: np.ndarray) -> object:
+        m = crocoddyl.ActionModelLQR(12, 4, False)
+        m.Fx, m.Fu, m.f0, m.lx, m.lu = A, B, np.zeros(12), np.zeros(12), np.zeros(4)
+        m.Lxx, m.Luu, m.Lxu = Q, 0.1 * np.eye(4), np.zeros((12, 4))
+        if boxed:
+            m.u_lb, m.u_ub = -0.5 * np.ones(4), 0.5 * np.ones(4)
+        return m
+    problem = crocoddyl.ShootingProblem(CHAIN_START, [model(np.eye(12))] * N, model(10 * np.eye(12)))
+    problem.nthreads = 1
+    solver = (crocoddyl.SolverBoxFDDP if boxed else crocoddyl.SolverDDP)(problem)
+    solver.th_stop = 1e-10
+    setup = time.perf_counter() - clock
+
+    def solve() -> tuple[float, int]:
+        solver.solve([CHAIN_START] * (N + 1), [np.zeros(4)] * N, 100, False, 1e-9)
+        return float(solver.cost), int(solver.iter)
+    return solve, setup
+
+
 # ------------------------------------------------------------------------------------------------ the run
-def our_solver(make: Callable[[], adjoint.OptimalControlProblem], **options: object) -> tuple[Callable, float, float]:
-    """Solver, cold set-up (empty cache folder) and set-up from the disk cache."""
-    seconds = []
-    keep = os.environ.get("ADJOINT_CACHE_DIR")
+def our_solver(make: Callable[[], adjoint.OptimalControlProblem], **options: object) -> tuple[Callable, float]:
+    """Solver and its set-up time from an empty disk cache (the solver's own kernels apart)."""
     adjoint.solve(goddard(), intervals=5, certificate=False)       # kernels are loaded once a process, before any figure
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["ADJOINT_CACHE_DIR"] = folder
-        problem = make()
-        solution = adjoint.solve(problem, certificate=False, **options)
-        seconds.append(solution.seconds["trace"] + solution.seconds["compile"])
-    if keep is None:
-        del os.environ["ADJOINT_CACHE_DIR"]
-    else:
-        os.environ["ADJOINT_CACHE_DIR"] = keep
+    problem, cold = first_solve(make, **options)
 
     def solve() -> tuple[float, int]:
         s = adjoint.solve(problem, certificate=False, **options)
         if not s.converged:
             print("  not converged:", s.status)
         return s.cost, s.iterations
-    return solve, seconds[0], float("nan")
+    return solve, cold
+
+
+def first_solve(make: Callable[[], adjoint.OptimalControlProblem], **options: object) -> tuple[adjoint.OptimalControlProblem, float]:
+    """A new problem and the seconds from its function to the ready solver, with an empty disk cache."""
+    keep = os.environ.get("ADJOINT_CACHE_DIR")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ADJOINT_CACHE_DIR"] = folder
+        problem = make()
+        solution = adjoint.solve(problem, certificate=False, max_iterations=0, **options)
+    if keep is None:
+        del os.environ["ADJOINT_CACHE_DIR"]
+    else:
+        os.environ["ADJOINT_CACHE_DIR"] = keep
+    return problem, solution.seconds["trace"] + solution.seconds["compile"]
+
+
+def scaling() -> None:
+    """The chain at growing N: time and memory a step."""
+    for N in (100, 1_000, 10_000, 100_000):
+        problem = chain(False, N)
+        adjoint.solve(problem, certificate=False, max_iterations=0)
+        clock = time.perf_counter()
+        solution = adjoint.solve(problem, certificate=False)
+        seconds = time.perf_counter() - clock
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"scaling    chain N = {N:6d}: {1e3 * seconds:8.1f} ms, {1e6 * seconds / N:6.2f} us a step, process peak {memory:6.0f} MB, "
+              f"{solution.iterations} iterations, cost {solution.cost:.8g}", flush=True)
+
+
+SETUP_CODE = """
+import sys, time, warnings; sys.path[:0] = [{here!r}]; warnings.simplefilter("ignore")
+import adjoint, bench_trajopt as b
+adjoint.solve(b.goddard(), intervals=5, certificate=False)
+make = {make}
+clock = time.perf_counter(); s = adjoint.solve(make(), certificate=False, max_iterations=0)
+print(time.perf_counter() - clock)
+"""
+
+
+def set_up() -> None:
+    """Seconds from the function to the ready solver, in new processes: empty disk cache, then a full one."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    for name in ("cartpole", "quadrotor"):
+        code = SETUP_CODE.format(here=here, make=f"lambda: b.ours({name!r})")
+        with tempfile.TemporaryDirectory() as folder:
+            environment = os.environ | {"ADJOINT_CACHE_DIR": folder, "ADJOINT_QUIET": "1"}
+            kernels = SETUP_CODE.format(here=here, make="b.goddard")
+            subprocess.run([sys.executable, "-c", kernels], env=environment, check=True, capture_output=True)
+            seconds = [float(subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True,
+                                            text=True).stdout) for _ in range(4)]
+        print(f"set-up     {name:10s} empty cache {seconds[0]:.3f} s, from the cache {np.median(seconds[1:]):.3f} s", flush=True)
+
+
+def first() -> None:
+    """The very first solve after installation, and a fresh process after that."""
+    command = [sys.executable, "-m", "adjoint", "solve", "goddard_rocket", "--quiet"]
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"ADJOINT_CACHE_DIR": folder}
+        for label in ("first solve ever (all kernels compiled)", "fresh process, caches warm", "again", "again"):
+            clock = time.perf_counter()
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+            print(f"process    {label:40s} {time.perf_counter() - clock:6.2f} s", flush=True)
 
 
 def compare(name: str, entries: list[tuple[str, Callable, float]]) -> None:
@@ -271,13 +420,16 @@ def compare(name: str, entries: list[tuple[str, Callable, float]]) -> None:
 
 def main() -> None:
     jit = "--no-jit" not in sys.argv
-    names = [a for a in sys.argv[1:] if not a.startswith("-")] or [*INSTANCES, "goddard", "lqr", "lqr_box"]
+    names = [a for a in sys.argv[1:] if not a.startswith("-")] or [*INSTANCES, "goddard", "lqr", "lqr_box", "scaling", "setup", "first"]
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
           f"CasADi {ca.__version__}, lanes {adjoint.native.lane_width()}")
     for name in names:
+        if name in ("scaling", "setup", "first"):
+            {"scaling": scaling, "setup": set_up, "first": first}[name]()
+            continue
         entries: list[tuple[str, Callable, float]] = []
         if name in INSTANCES:
-            solve, cold, _ = our_solver(lambda name=name: ours(name))
+            solve, cold = our_solver(lambda name=name: ours(name))
             entries.append(("adjoint", solve, cold))
             peers = [("fatrop, expanded", "fatrop", FATROP | {"expand": True}), ("IPOPT, expanded", "ipopt", IPOPT | {"expand": True})]
             if jit:
@@ -287,9 +439,9 @@ def main() -> None:
                 entries.append((f"CasADi {label}", peer, setup))
         elif name == "goddard":
             for label, options in (("adjoint gauss3, N=34", dict(intervals=34)), ("adjoint gauss2, N=50", dict(intervals=50, method="gauss2")),
-                                   ("adjoint to certified accuracy", {})):
+                                   ("adjoint, refined and certified", {})):
                 if options:
-                    solve, cold, _ = our_solver(goddard, **options)
+                    solve, cold = our_solver(goddard, **options)
                 else:
                     problem = goddard()
                     solve, cold = (lambda problem=problem: (lambda s: (s.cost, s.iterations))(adjoint.solve(problem))), float("nan")
@@ -297,8 +449,14 @@ def main() -> None:
             peer, setup = goddard_trapezoid(100)
             entries.append(("CasADi trapezoid N=100, IPOPT", peer, setup))
         else:
-            solve, cold, _ = our_solver(lambda boxed=name == "lqr_box": chain(boxed))
+            boxed = name == "lqr_box"
+            solve, cold = our_solver(lambda boxed=boxed: chain(boxed))
             entries.append(("adjoint", solve, cold))
+            if importlib.util.find_spec("crocoddyl"):
+                entries.append(("crocoddyl " + ("BoxFDDP" if boxed else "DDP"), *chain_crocoddyl(boxed)))
+            if boxed:
+                entries.append(("CasADi piqp", *chain_piqp()))
+            entries.append(("CasADi fatrop, expanded", *chain_fatrop(boxed)))
         compare(name, entries)
 
 

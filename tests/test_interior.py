@@ -18,12 +18,12 @@ import functools
 import casadi as ca
 import numpy as np
 import pytest
-from scipy.optimize import lsq_linear
+from scipy.optimize import linprog, lsq_linear
 
 import adjoint
 from adjoint import OptimalControlProblem, System, free
 
-NU = 5e-7       # allowed error of the stationarity, relative to the largest term: the tolerance is 1e-8 on a scaled problem
+NU = 5e-7       # allowed error of the stationarity, relative to the largest costate: tol is 1e-9 on the scaled problem
 
 
 # --- problems written with functions that CasADi and NumPy both understand
@@ -69,7 +69,7 @@ def cart_problem(path=True, maximise=False, speed=None):
     return OptimalControlProblem(
         System(cart, "position speed", "push brake", "drag"), initial=dict(position=1, speed=0), final=dict(speed=0.1),
         bounds=bounds, parameters=dict(drag=0.3), t=(0, 2),
-        path=dict(wall=(cart_path, [-0.2, None or -np.inf], [0.9 + 0.2, 0.4])) if path else None, **cost)
+        path=dict(wall=(cart_path, [-0.2, -np.inf], [1.1, 0.4])) if path else None, **cost)
 
 
 def flat(values):
@@ -106,8 +106,8 @@ def adjusted(errors, scale):
     return np.abs(np.asarray(errors)).max(initial=0.0) / max(scale, 1e-10)
 
 
-def kkt_collocation(solution, functions, names, terminal_gradient, sign=1.0):
-    """Largest relative violations: stationarity in U, in X, in x_k, at the end; defects; path and control bounds."""
+def kkt_collocation(solution, functions, terminal_gradient):
+    """Largest relative violations: stationarity in U, in X, in x_k, at the end; defects."""
     s, problem = solution, solution.problem
     method, h = s.method, np.diff(s.t)
     N, stages, n = s.N, method.b.size, s.x.shape[1]
@@ -130,11 +130,11 @@ def kkt_collocation(solution, functions, names, terminal_gradient, sign=1.0):
         y = method.b[:, None] * lam[k]
         for j in range(stages):
             point = (T[k, j], X[k, j], U[k, j], s.p)
-            along_u = sign * l_u(*point)[0] + lam[k, j] @ f_u(*point) + mu[k, j] @ g_u(*point) + nu_u[k, j]
-            along_x = h[k] * method.b[j] * (sign * l_x(*point)[0] + lam[k, j] @ f_x(*point) + mu[k, j] @ g_x(*point))
+            along_u = l_u(*point)[0] + lam[k, j] @ f_u(*point) + mu[k, j] @ g_u(*point) + nu_u[k, j]
+            along_x = l_x(*point)[0] + lam[k, j] @ f_x(*point) + mu[k, j] @ g_x(*point)
             if not (radau and j == stages - 1):
-                along_x = along_x + h[k] * method.b[j] * nu_x[k, j]
-            along_x = along_x - B[:, j] @ y + weight[j] * s.costate[k + 1]
+                along_x = along_x + nu_x[k, j]      # the bounds of the last Radau node are those of the knot
+            along_x = h[k] * method.b[j] * along_x - B[:, j] @ y + weight[j] * s.costate[k + 1]
             defect = h[k] * f(*point).ravel() - B[j] @ (X[k] - s.x[k])
             worst["U"] = max(worst["U"], adjusted(along_u, scale))
             worst["X"] = max(worst["X"], adjusted(along_x, scale))
@@ -149,7 +149,7 @@ def kkt_collocation(solution, functions, names, terminal_gradient, sign=1.0):
     final = np.array([s.multipliers.get(f"final {name}", np.zeros(1))[0] for name in system.states])
     # y_N: what the end adds to the last costate; for Radau the last knot's bounds act there too
     bound = h[-1] * method.b[-1] * nu_x[-1, -1] if radau else 0.0
-    worst["end"] = adjusted(sign * terminal_gradient + final + bound - s.costate[-1], scale)
+    worst["end"] = adjusted(terminal_gradient + final + bound - s.costate[-1], scale)
     return worst
 
 
@@ -162,7 +162,10 @@ def assert_complementary(multiplier, value, lower, upper, label):
     assert np.all(value >= lower - 3e-8 * reach), f"{label} below"
     gap = np.where(multiplier > 0, upper - value, value - lower)
     assert np.all(np.where(np.isfinite(gap), np.abs(multiplier) * np.abs(gap), 0.0) <= 1e-5 * scale * reach), f"{label} gap"
-    assert not np.isfinite(upper) <= np.any(multiplier > 1e-6 * scale) - 1, label
+    if not np.isfinite(upper):
+        assert np.all(multiplier <= 0), f"{label}: no upper bound, but a multiplier"
+    if not np.isfinite(lower):
+        assert np.all(multiplier >= 0), f"{label}: no lower bound, but a multiplier"
 
 
 @functools.cache
@@ -186,7 +189,7 @@ def test_kkt_of_collocation_with_path_constraints(method, maximise):
     s = solved("cart", METHODS[method], maximise)
     assert s.converged, s.status
     # a problem that maximises has the multipliers of minimising the negated objective, here again cart_cost
-    worst = kkt_collocation(s, Functions(*CART), ("position", "speed"), cart_gradient(s.x[-1]))
+    worst = kkt_collocation(s, Functions(*CART), cart_gradient(s.x[-1]))
     assert max(worst.values()) < NU, worst
     wall = s.multipliers["path wall"]
     g = np.stack([s.node_x[:, 0] + 0.1 * s.node_u[:, 0], s.node_u[:, 0] * s.node_u[:, 1] + s.node_x[:, 1]], axis=-1)
@@ -204,7 +207,7 @@ def test_kkt_of_collocation_with_an_active_state_bound(method):
     s = solved("speed limit", METHODS[method])
     assert s.converged, s.status
     functions = Functions(cart, cart_cost, None, 2, 2, 1)
-    worst = kkt_collocation(s, functions, ("position", "speed"), cart_gradient(s.x[-1]))
+    worst = kkt_collocation(s, functions, cart_gradient(s.x[-1]))
     assert max(worst.values()) < NU, worst
     assert_complementary(s.bound_multipliers["speed"], s.node_x[:, 1], -np.inf, 0.25, "speed")
 
@@ -217,7 +220,7 @@ def test_kkt_of_the_pendulum(method):
     def f(t, x, u, p):
         return [x[1], u[0] - 0.1 * x[1] - 9.81 * ca.sin(x[0])]
 
-    worst = kkt_collocation(s, Functions(f, swing_cost, None, 2, 1, 0), ("angle", "speed"), np.zeros(2))
+    worst = kkt_collocation(s, Functions(f, swing_cost, None, 2, 1, 0), np.zeros(2))
     assert max(worst.values()) < NU, worst
     assert_complementary(s.bound_multipliers["torque"], s["torque"], -6, 6, "torque")
     np.testing.assert_allclose(s.x[[0, -1]], [[0, 0], [np.pi, 0]], atol=1e-7)
@@ -257,12 +260,11 @@ def test_kkt_of_multiple_shooting(substeps):
     np.testing.assert_allclose(s.cost, total + float(cart_end(2, s.x[-1], s.p)), rtol=1e-8)
 
 
-def random_lq(seed, n=3, m=2, N=8):
+def random_lq(seed, n=3, m=2):
     generator = np.random.default_rng(seed)
     A = 0.9 * generator.standard_normal((n, n)) / np.sqrt(n)
     B, root = generator.standard_normal((n, m)), generator.standard_normal((n, n))
-    target = generator.standard_normal(n)
-    return A, B, root, target, 2.0 * generator.standard_normal(n)
+    return A, B, root, 2.0 * generator.standard_normal(n), 0.3 * generator.standard_normal(n)
 
 
 def lq_problem(A, B, root, target, x0, N, bound, state_bound=None):
@@ -298,9 +300,10 @@ def condensed(A, B, root, target, x0, N):
 @pytest.mark.parametrize("seed", range(6))
 def test_random_convex_quadratic_programmes_with_control_bounds(seed):
     A, B, root, target, x0 = random_lq(seed)
-    N, bound = 8, 0.4
-    s = adjoint.solve(lq_problem(A, B, root, target, x0, N, bound), certificate=False, tol=1e-10)
+    N = 8
     L, r, base, G = condensed(A, B, root, target, x0, N)
+    bound = 0.6 * np.abs(np.linalg.lstsq(L, r, rcond=None)[0]).max()
+    s = adjoint.solve(lq_problem(A, B, root, target, x0, N, bound), certificate=False, tol=1e-10)
     best = lsq_linear(L, r, (-bound, bound), method="bvls", tol=1e-14, max_iter=500)
     assert s.converged, s.status
     np.testing.assert_allclose(s.cost, 2 * best.cost, rtol=1e-7)
@@ -313,15 +316,22 @@ def test_random_convex_quadratic_programmes_with_control_bounds(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_random_convex_quadratic_programmes_with_state_bounds(seed):
     A, B, root, target, x0 = random_lq(seed + 10)
-    N, bound = 8, 2.0
+    N = 8
     L, r, base, G = condensed(A, B, root, target, x0, N)
-    limit = 0.8 * np.abs((base + G @ lsq_linear(L, r, (-bound, bound)).x)[1:]).max()
-    limit = max(limit, 1.0001 * np.abs(x0).max())
+    flat_G, flat_base = G.reshape(-1, N * 2), base.ravel()
+    free_u = np.linalg.lstsq(L, r, rcond=None)[0]
+    bound = 1.5 * np.abs(free_u).max()
+    # The least bound on |x| that leaves anything feasible: min b, |base + G u| <= b, |u| <= bound.
+    column = np.ones((flat_base.size, 1))
+    least = linprog(np.append(np.zeros(N * 2), 1.0), np.vstack([np.hstack([flat_G, -column]), np.hstack([-flat_G, -column])]),
+                    np.concatenate([-flat_base, flat_base]), bounds=[(-bound, bound)] * (N * 2) + [(0, None)]).fun
+    limit = 0.5 * (least + np.abs(base + G @ free_u).max())
     s = adjoint.solve(lq_problem(A, B, root, target, x0, N, bound, limit), certificate=False, tol=1e-10)
     oracle = ca.conic("oracle", "qrqp", {"h": ca.Sparsity.dense(N * 2, N * 2), "a": ca.Sparsity.dense((N + 1) * 3, N * 2)},
-                      {"print_iter": False, "print_header": False, "error_on_fail": True})
-    flat_G, flat_base = G.reshape(-1, N * 2), base.ravel()
-    best = oracle(h=2 * L.T @ L, g=-2 * L.T @ r, a=flat_G, lba=-limit - flat_base, uba=limit - flat_base, lbx=-bound, ubx=bound)
+                      {"print_iter": False, "print_header": False, "print_info": False, "error_on_fail": True})
+    best = oracle(h=2 * L.T @ L, g=-2 * L.T @ r, a=flat_G, lba=-limit - flat_base, uba=limit - flat_base,
+                  lbx=-bound, ubx=bound)
+    assert np.abs(s.x).max() > limit * (1 - 1e-6)          # active
     assert s.converged, s.status
     np.testing.assert_allclose(s.cost, float(best["cost"]) + r @ r, rtol=1e-6)
     np.testing.assert_allclose(s.u.ravel(), best["x"].full().ravel(), atol=1e-4)
@@ -337,7 +347,8 @@ def test_a_quadratic_programme_without_bounds_takes_one_newton_step(seed):
     assert s.iterations <= 2
 
 
-@pytest.mark.parametrize(("kind", "method"), [("pendulum", "gauss3"), ("pendulum", "radau3"), ("cart", "gauss2"), ("cart", "radau3")])
+@pytest.mark.parametrize("kind", ["pendulum", "cart"])
+@pytest.mark.parametrize("method", ["gauss3", "radau3"])
 def test_a_warm_start_at_the_solution_is_over_at_once(kind, method):
     first = solved(kind, METHODS[method])
     again = adjoint.solve(first.problem, method=METHODS[method], intervals=20, certificate=False, tol=1e-9, guess=first)
@@ -349,17 +360,18 @@ def test_a_warm_start_at_the_solution_is_over_at_once(kind, method):
 
 
 def test_a_start_that_needs_restoration_is_restored():
-    # From the straight line with a weak motor, no Newton step is acceptable for long: only least squares get through.
+    # A motor too weak to lift the pendulum at once, from guesses that swing back first: Newton's steps become unacceptable.
     problem = swing_up(torque=4.0)
-    used = False
-    for bend in (0.0, 1.0, 2.0):
-        grid = np.linspace(0, 1, 31)
+    grid, restored = np.linspace(0, 1, 31), 0
+    for bend in (0.0, 0.5, 2.0, 3.0):
         guess = dict(angle=np.pi * grid - bend * np.sin(2 * np.pi * grid))
-        s = adjoint.solve(problem, intervals=50, guess=guess)
-        used |= bool(np.any(s.history[:, 9] == -1))
-        assert s.optimal, s.status
+        s = adjoint.solve(problem, intervals=30, certificate=False, guess=guess)
+        restored += int(np.sum(s.history[:, 9] == -1))
+        assert s.converged, s.status
+        assert s.residuals["violation"] < 1e-7
         assert np.abs(s.node_u).max() <= 4 + 1e-6
-    assert used
+        np.testing.assert_allclose(s.x[-1], [np.pi, 0], atol=1e-6)
+    assert restored > 0
 
 
 def test_every_step_is_in_the_history():

@@ -24,14 +24,14 @@ def mass(**options):
     return adjoint.OptimalControlProblem(system, **arguments | options)
 
 
-def chain(states: str, **options):
+def chain(states: str):
     """x_i' = u - i x_i, to be kept near 1."""
     def followers(t, x, u, p):
         return u[0] - np.arange(1, len(x) + 1) * x
 
     system = adjoint.System(followers, states=states, controls="u")
-    return adjoint.OptimalControlProblem(
-        system, initial=np.zeros(system.n), running=lambda t, x, u, p: ((x - 1) ** 2).sum() + 0.1 * u[0] ** 2, **options)
+    return adjoint.OptimalControlProblem(system, initial=np.zeros(system.n),
+                                         running=lambda t, x, u, p: ((x - 1) ** 2).sum() + 0.1 * u[0] ** 2)
 
 
 def labels(figure) -> list[str]:

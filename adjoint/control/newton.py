@@ -14,7 +14,7 @@ from adjoint.control.structure import Group, Programme, compile_groups, programm
 from adjoint.control.transcription import Discretised
 from adjoint.kernels import interior
 from adjoint.kernels.announce import announcing
-from adjoint.kernels.records import Stages
+from adjoint.kernels.records import S_SR
 from adjoint.kernels.stages import COST
 
 __all__ = ["Outcome", "Warm", "load_kernels", "run"]
@@ -88,35 +88,6 @@ class Outcome:
     seconds: float
 
 
-def _gradient_scale(structure: Programme, stages: Stages, J: Array) -> Array:
-    """Factors for the path rows and the cost such that no gradient entry exceeds 100 (Waechter & Biegler, section 3.8).
-
-    A row has one factor over all stages of its group. A cost whose gradient is tiny everywhere is scaled up.
-    """
-    layout = structure.layout
-    factor = np.ones(structure.n_rows)
-    cost = 0.0
-    k = 0
-    for g, (group, count) in enumerate(zip(structure.groups, structure.counts, strict=True)):
-        a, b = int(layout["oj"][k]), int(layout["oj"][k + count])
-        values = np.abs(J[a:b].reshape(count, -1)).max(axis=0, initial=0.0)
-        pointers = layout["jptr"][layout["ojptr"][g]:layout["ojptr"][g + 1]]
-        q = pointers.size - 1
-        largest = np.array([values[pointers[i]:pointers[i + 1]].max(initial=0.0) for i in range(q)])
-        rows = np.ones(q)
-        path = slice(q - 1 - group.r, q - 1)
-        rows[path] = np.where(largest[path] > 100, 100 / np.maximum(largest[path], 1e-300), 1.0)
-        cost = max(cost, float(largest[-1]))
-        span = slice(int(layout["orow"][k]), int(layout["orow"][k + count]))
-        factor[span] = np.tile(rows, count)
-        k += count
-    scale = min(1.0, 100 / cost) if cost > 0 else 1.0
-    if 0 < cost < 1e-2:
-        scale = min(1e-2 / cost, 1e10)
-    factor[layout["kind"] == COST] = scale
-    return factor
-
-
 def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: int, time_limit: float,
         watch: Callable[[Sequence[float]], None] | None, warm: Warm | None) -> Outcome:
     """Solve; `watch` is called with the rows of the history as they appear."""
@@ -127,16 +98,9 @@ def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: 
     X = layout.factors()
     stages = layout.stages(**record, row_scale=problem.row_scale)
     Q.w[:] = problem.start / problem.scale
-    finite = interior.iterate(stages, X, Q, interior.MEASURE, 0) == interior.RUNNING
-    row_scale = problem.row_scale * (_gradient_scale(layout, stages, Q.J) if finite else 1.0)
-    stages = stages._replace(row_data=np.stack([row_scale, problem.row_lower * row_scale, problem.row_upper * row_scale]))
     Q.option[:] = (tol, 0.1, max(1e-6, 100 * tol), 1e-2)
-    cost_scale = float(row_scale[-1])
     if warm is not None:
-        # Unscaled multiplier y of the unscaled cost: scaled one is cost_scale y / row_scale.
-        Q.Y[:] = np.where(stages.kind == COST, 1.0, warm.Y * cost_scale / row_scale)
-        Q.zl[:], Q.zu[:] = warm.zl * cost_scale * problem.scale, warm.zu * cost_scale * problem.scale
-        Q.vl[:], Q.vu[:] = warm.vl * cost_scale / row_scale, warm.vu * cost_scale / row_scale
+        Q.Y[:], Q.zl[:], Q.zu[:], Q.vl[:], Q.vu[:] = warm.Y, warm.zl, warm.zu, warm.vl, warm.vu
     status = interior.iterate(stages, X, Q, interior.COLD if warm is None else interior.WARM, 0)
     shown = 0
     interrupted = ""
@@ -163,6 +127,8 @@ def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: 
     except KeyboardInterrupt:
         interrupted = "interrupted from the keyboard"
     count, number = Q.count, Q.number
+    row_scale = stages.row_data[S_SR]
+    cost_scale = float(row_scale[-1])
     rows = Q.R / row_scale
     residuals = np.where(stages.kind == COST, 0.0, Q.C) / row_scale
     iterations = int(count[interior.ITERATION])

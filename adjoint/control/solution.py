@@ -60,10 +60,12 @@ class Solution:
         A sentence.
     optimal : bool
         True only if the discretised problem is solved to tolerance and the certificate holds.
-    history : array (iterations+1, 10)
-        Columns `HISTORY`.
+    iterations : int
+        Newton steps, on all meshes and from all starts.
+    history : array (k, 10)
+        Of the last mesh; columns `HISTORY`.
     seconds : dict
-        trace, compile, solve, certify.
+        trace, compile, solve, certify; the last two for all meshes.
     """
 
     problem: OptimalControlProblem

@@ -137,15 +137,15 @@ class _Budget:
     def __init__(self, iterations: int, seconds: float) -> None:
         self.iterations, self.deadline = iterations, time.perf_counter() + seconds
         self.solve = self.certify = 0.0
-        self.used = 0
+        self.used = self.iterated = 0
         self.stopped = False
 
     def left(self) -> bool:
         return not self.stopped and self.used < self.iterations and time.perf_counter() < self.deadline
 
     def stamped(self, solution: Solution) -> Solution:
-        """The last solution, with the seconds of all meshes."""
-        return replace(solution, seconds=dict(solution.seconds) | {"solve": self.solve, "certify": self.certify})
+        """The last solution, with the iterations and seconds of all meshes and starts."""
+        return replace(solution, iterations=self.iterated, seconds=dict(solution.seconds) | {"solve": self.solve, "certify": self.certify})
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,13 @@ def _attempt(T: Transcription, guess: Mapping[str, Any] | Solution | _Bent | Non
     else:
         start = make_guess(problem, guess)
     D = discretise(T, start)
+    if warm is not None and isinstance(guess, Solution):
+        D = replace(D, start=guess.raw["w"])       # the very point: interpolation cannot tell both sides of a knot apart
     outcome = run(T.programme, D, tol=tol, max_iterations=budget.iterations - budget.used,
                   time_limit=budget.deadline - time.perf_counter(), watch=progress, warm=warm)
     budget.solve += outcome.seconds
     budget.used += outcome.iterations
+    budget.iterated += outcome.iterations
     if outcome.interrupted or outcome.status == interior.DIVERGING:
         budget.used = budget.iterations            # no other start, no other mesh
     budget.stopped = bool(outcome.interrupted)  # Ctrl-C ends the solve, not one attempt
@@ -263,7 +266,8 @@ def _unpack(T: Transcription, D: Discretised, o: Outcome, setup: Mapping[str, fl
     block = o.w[ow[1]:ow[N + 1]].reshape(N, -1)
     end = o.w[ow[N + 1]:]
     x = np.vstack([block[:, :n], end[:n]])
-    u = block[:, n_all:n_all + m * s].reshape(N, s, m)
+    # The solver relaxes bounds by a hair; what is handed out obeys them.
+    u = np.clip(block[:, n_all:n_all + m * s].reshape(N, s, m), *phase.control_bounds)
     theta = end[n + n_q:n_all]
     t0, tf, p = float(D.constants[0]), float(D.constants[1]), D.constants[2:].copy()
     for value, (kind, i) in zip(theta, T.theta, strict=True):

@@ -52,6 +52,7 @@ from adjoint.kernels.records import (
     Q_ZL,
     Q_ZU,
     S_E,
+    S_FIRST,
     S_GROUP,
     S_JCOL,
     S_KIND,
@@ -64,6 +65,8 @@ from adjoint.kernels.records import (
     S_OROW,
     S_OW,
     S_R,
+    S_SR,
+    S_SW,
     S_TARGET,
     S_UR,
     S_UW,
@@ -91,10 +94,8 @@ __all__ = [
 RUNNING, OPTIMAL, ACCEPTABLE, INFEASIBLE, DIVERGING, RESTORATION_FAILED, BAD_START, BAD_CURVATURE, STALLED = range(9)
 # Not an end: `iterate` found no acceptable step; call `restore` and go on.
 NEEDS_RESTORATION = 9
-# What `iterate` begins with: from w alone; from w and all multipliers; the Jacobian at w only (for the caller's scaling); going on.
-COLD, WARM, MEASURE, CONTINUE = range(4)
-# A start of the bound multipliers that only `restore` uses.
-RESTORE = 4
+# What `iterate` begins with: w alone; w and all multipliers; going on. The last is a start that only `restore` uses.
+COLD, WARM, CONTINUE, RESTORE = range(4)
 
 # Slots of Iterate.number.
 MU, THETA_MAX, THETA_MIN, DELTA_LAST, OBJECTIVE, THETA, DUAL, COMPLEMENTARITY, ERROR, ALPHA, ALPHA_DUAL, DELTA = range(12)
@@ -832,17 +833,60 @@ def _restore(S, X, Q, max_iterations):
 
 @jit
 def _push_inside(S, Q, push):
-    """Move w inside its bounds, evaluate, and set the slacks. False if a value is not finite."""
-    lw, uw, kind = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_kind[S_KIND]
-    lr, ur = S.row_data[S_LR], S.row_data[S_UR]
-    w, s, R = Q.unknown[Q_W], Q.row[Q_S], Q.row[Q_R]
+    """Move w inside its bounds and evaluate the rows. False if a value is not finite."""
+    lw, uw, w, R = S.unknown_data[S_LW], S.unknown_data[S_UW], Q.unknown[Q_W], Q.row[Q_R]
     for i in range(w.shape[0]):
         w[i] = lw[i] if lw[i] == uw[i] else _inside(w[i], lw[i], uw[i], push)
-    if not evaluate(S, ROWS, w, R, R):
-        return False
+    return evaluate(S, ROWS, w, R, R)
+
+
+@jit
+def _set_slacks(S, Q, push):
+    kind, lr, ur = S.row_kind[S_KIND], S.row_data[S_LR], S.row_data[S_UR]
+    s, R = Q.row[Q_S], Q.row[Q_R]
     for i in range(R.shape[0]):
         s[i] = _inside(R[i], lr[i], ur[i], push) if kind[i] == INEQUALITY else 0.0
-    return True
+
+
+@jit
+def _scale_rows(S, Q):
+    """Scale the path rows and the cost so that no gradient entry exceeds 100 (section 3.8), in S, R and J.
+
+    A row has one factor over all stages of its group, the cost one over all groups. A cost whose gradient is tiny
+    everywhere is scaled up.
+    """
+    groups, orow, oj, jptr = S.groups, S.stage[S_OROW], S.stage[S_OJ], S.jptr
+    J, R = Q.J, Q.row[Q_R]
+    cost = 0.0
+    for part in range(2):
+        for g in range(groups.shape[1] - 1):
+            k0, k1 = groups[S_FIRST, g], groups[S_FIRST, g + 1]
+            q = orow[k0 + 1] - orow[k0]
+            first = q - 1 - S.stage[S_R, k0] if part == 0 else q - 1
+            p = groups[S_OJPTR, g]
+            for i in range(first, q):
+                largest = 0.0
+                if part == 0:
+                    for k in range(k0, k1):
+                        for j in range(oj[k] + jptr[p + i], oj[k] + jptr[p + i + 1]):
+                            largest = max(largest, abs(J[j]))
+                    if i == q - 1:
+                        cost = max(cost, largest)
+                        continue
+                    factor = 100.0 / largest if largest > 100.0 else 1.0
+                else:
+                    factor = min(1.0, 100.0 / cost) if cost > 0.0 else 1.0
+                    if 0.0 < cost < 1e-2:
+                        factor = min(1e-2 / cost, 1e10)
+                if factor != 1.0:
+                    for k in range(k0, k1):
+                        row = orow[k] + i
+                        R[row] *= factor
+                        S.row_data[S_SR, row] *= factor
+                        S.row_data[S_LR, row] *= factor
+                        S.row_data[S_UR, row] *= factor
+                        for j in range(oj[k] + jptr[p + i], oj[k] + jptr[p + i + 1]):
+                            J[j] *= factor
 
 
 @jit
@@ -885,21 +929,33 @@ def prepare(S, X, Q, mode):
     _fill(count, 0)
     _fill(number, 0.0)
     mu = option[MU_INIT]
-    if not _push_inside(S, Q, option[PUSH] if mode == COLD else 1e-10) or not evaluate(S, JACOBIAN, w, J, J):
+    push = option[PUSH] if mode == COLD else 1e-10
+    if not _push_inside(S, Q, push) or not evaluate(S, JACOBIAN, w, J, J):
         count[STATUS] = BAD_START
         return
+    _scale_rows(S, Q)
+    _set_slacks(S, Q, push)
     if mode == WARM:
+        # multipliers come unscaled, of the unscaled cost
+        sw, sr = S.unknown_data[S_SW], S.row_data[S_SR]
+        cost_scale = sr[sr.shape[0] - 1]
+        for i in range(w.shape[0]):
+            Q.unknown[Q_ZL][i] *= cost_scale * sw[i]
+            Q.unknown[Q_ZU][i] *= cost_scale * sw[i]
         for i in range(R.shape[0]):
-            if kind[i] == COST:
-                Y[i] = 1.0
+            Q.row[Q_VL][i] *= cost_scale / sr[i]
+            Q.row[Q_VU][i] *= cost_scale / sr[i]
+            Y[i] = 1.0 if kind[i] == COST else Y[i] * cost_scale / sr[i]
         theta, number[VIOLATION] = residuals(S, R, w, s, C)
         _bound_multipliers(S, Q, WARM, 0.0)
         jacobian_transposed_product(S, J, Y, Q.unknown[Q_GRAD])
         mu = max(tol / 11.0, min(mu, _optimality(S, Q, 0.0)))
         if mu > tol:
-            if not _push_inside(S, Q, min(1e-2, mu)) or not evaluate(S, JACOBIAN, w, J, J):
+            push = min(1e-2, mu)
+            if not _push_inside(S, Q, push) or not evaluate(S, JACOBIAN, w, J, J):
                 count[STATUS] = BAD_START
                 return
+            _set_slacks(S, Q, push)
             _bound_multipliers(S, Q, WARM, mu)
     else:
         _bound_multipliers(S, Q, COLD, mu)
@@ -952,10 +1008,6 @@ def iterate(S, X, Q, start, limit):
     C, R, t1, r1 = Q.row[Q_C], Q.row[Q_R], Q.unknown[Q_T1], Q.row[Q_R1]
     history, H, dw, cw = Q.history, Q.H, Q.unknown[Q_DW], Q.unknown[Q_CW]
     dY, yp = Q.row[Q_DY], Q.row[Q_YP]
-    if start == MEASURE:
-        for i in range(w.shape[0]):
-            w[i] = min(max(w[i], S.unknown_data[S_LW, i]), S.unknown_data[S_UW, i])
-        return RUNNING if evaluate(S, JACOBIAN, w, J, J) else BAD_START
     if start != CONTINUE:
         prepare(S, X, Q, start)
     if count[STATUS] != RUNNING:
