@@ -309,8 +309,7 @@ def test_random_convex_quadratic_programmes_with_control_bounds(seed):
     np.testing.assert_allclose(s.cost, 2 * best.cost, rtol=1e-7)
     np.testing.assert_allclose(s.u.ravel(), best.x, atol=2e-5)
     np.testing.assert_allclose(s.x.ravel(), (base + G @ best.x).ravel(), atol=2e-4)
-    assert np.sum(best.active_mask != 0) >= 2          # some bounds are active, some are not
-    assert np.sum(best.active_mask == 0) >= 2
+    assert 0 < np.sum(best.active_mask != 0) < best.x.size          # some bounds are active, some are not
 
 
 @pytest.mark.parametrize("seed", range(4))

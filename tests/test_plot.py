@@ -75,10 +75,10 @@ def test_every_quantity_has_its_named_panel():
 
 
 def test_path_constraints_have_a_panel_with_their_limits():
-    path = {"both $": (lambda t, x, u, p: [x[0], x[0] + x[1]], -1.0, 2.0)}
+    path = {r"$\both$": (lambda t, x, u, p: [x[0], x[0] + x[1]], -1.0, 2.0)}
     figure = plot_solution(adjoint.solve(mass(path=path), intervals=10))
-    ax = panel(figure, "both $")
-    assert [line.get_label() for line in curves(ax)] == ["both $0", "both $1"]
+    ax = panel(figure, r"$\both$")  # no formula, although it looks like one
+    assert legend(ax) == [r"$\both$0", r"$\both$1"]
     assert dashed(ax) == [-1.0, 2.0]
     assert_finite(figure)
 
@@ -137,6 +137,16 @@ def test_nothing_overlaps():
     assert all(box.x0 >= frame.x0 - 1 and box.x1 <= frame.x1 + 1 for box in boxes)
 
 
+def test_a_wide_legend_takes_no_width_from_its_panel():
+    figure = plot_solution(adjoint.solve(chain("temperature[6] pressure"), intervals=10))
+    figure.canvas.draw()
+    ax = panel(figure, "temperature")
+    assert legend(ax) == [f"temperature{i}" for i in range(6)]
+    assert ax.get_legend().get_window_extent().x1 <= figure.axes[1].get_window_extent().x0
+    widths = [ax.get_window_extent().width for ax in figure.axes]
+    assert min(widths) > 0.6 * figure.bbox.width / 3
+
+
 # -- curves
 
 
@@ -167,6 +177,7 @@ def test_states_and_costates_pass_through_their_knots():
     figure = plot_solution(solution)
     for label, values in (("speed", solution.x[:, 1]), ("λ of speed", solution.costate[:, 1])):
         line = curves(panel(figure, label))[0]
+        assert np.isin(solution.t, line.get_xdata()).all()
         np.testing.assert_allclose(np.interp(solution.t, line.get_xdata(), line.get_ydata()), values, atol=1e-8)
 
 
@@ -206,8 +217,17 @@ def test_a_small_variation_on_purpose_fills_its_panel():
     ax = panel(figure, "h")  # from 1 to 1.0128
     low, high = ax.get_ylim()
     assert high - low < 0.02
+
+
+def test_tick_labels_are_whole_numbers_without_a_hidden_factor():
+    figure = plot_solution(adjoint.solve(mass(final=dict(place=1e-7, speed=0)), intervals=10))
     figure.canvas.draw()
+    ax = panel(figure, "place")
     assert ax.yaxis.get_offset_text().get_text() == ""
+    ticks = {text.get_text(): text.get_position()[1] for text in ax.get_yticklabels()}
+    assert ticks.pop("0") == 0 and len(ticks) >= 2
+    for text, value in ticks.items():
+        assert float(text.replace("\N{MINUS SIGN}", "-")) == pytest.approx(value, rel=1e-6)
 
 
 def test_the_colours_differ_for_colour_blind_eyes():
@@ -216,7 +236,7 @@ def test_the_colours_differ_for_colour_blind_eyes():
     deuteranope = np.array([[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]])
     seen = [np.linalg.solve(to_lms, deuteranope @ to_lms @ np.array(to_rgb(c)) ** 2.2) for c in COLOURS]
     apart = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
-    assert min(apart) > 0.05
+    assert min(apart) > 0.15  # red and green of the usual kind: 0.07
 
 
 # -- whatever is given
@@ -297,3 +317,12 @@ def test_the_history_is_drawn_in_the_problems_own_sense():
     assert all(np.all(np.asarray(line.get_ydata()) > 0) for line in errors.get_lines())
     assert legend(lengths) == ["primal", "dual"]
     assert_finite(figure)
+
+
+def test_zeros_have_no_place_on_a_logarithmic_axis():
+    solution = adjoint.solve(mass(), intervals=10)
+    history = solution.history.copy()
+    history[-1, 2] = 0.0
+    errors = plot_history(dataclasses.replace(solution, history=history)).axes[0]
+    assert len(curves(errors)[0].get_ydata()) < len(history)
+    assert all(np.all(np.asarray(line.get_ydata()) > 0) for line in errors.get_lines())

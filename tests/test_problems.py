@@ -368,6 +368,7 @@ def test_particle_steers_with_a_linear_tangent() -> None:
     c, tf = fsolve(equations, [1.4, 0.55], xtol=1e-13)
     assert abs(tf - CASES["particle"].optimum) < 1e-10
     solution = solved("particle")
+    np.testing.assert_allclose(solution.x[0], 0, atol=1e-8)
     np.testing.assert_allclose(np.tan(solution["angle"]), c * (1 - 2 * solution.node_t / tf), atol=1e-5)
 
 
@@ -457,6 +458,7 @@ def test_descent_is_bang_bang_and_loses_nothing_by_convexification(label: str) -
     thrust = thrust / (6 * 3100 * math.cos(math.radians(27)))
     assert thrust.min() > 0.3 - 1e-6
     assert thrust.max() < 0.8 + 1e-6
+    np.testing.assert_allclose(solution.x[-1, :4], 0, atol=1e-5)  # metres and m/s: landed, on the spot
     high = thrust > 0.55
     between = (thrust > 0.31) & (thrust < 0.79)
     assert high[0]

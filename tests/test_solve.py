@@ -151,8 +151,8 @@ def test_the_same_call_gives_the_same_numbers():
 
 def test_the_costate_is_the_gradient_of_the_optimal_cost():
     def cost(x):
-        return fast(integrator_problem(initial=dict(x=x, v=0.2), tol=None) if False else integrator_problem(
-            initial=dict(x=x, v=0.2))).cost
+        return fast(integrator_problem(initial=dict(x=x, v=0.2))).cost
+
     s = fast(integrator_problem(initial=dict(x=0.3, v=0.2)))
     np.testing.assert_allclose(s.costate[0, 0], (cost(0.3 + 1e-3) - cost(0.3 - 1e-3)) / 2e-3, rtol=1e-6)
 
@@ -182,7 +182,7 @@ def test_the_cost_of_shooting_converges_as_constant_controls_allow(method, order
     assert abs(slope(sizes, errors) - order) < 0.3, errors
 
 
-@pytest.mark.parametrize(("method", "sizes"), [(EULER, (16, 32, 64)), (HEUN, (8, 16, 32)), (RK4, (4, 8, 16)), (DOPRI5, (3, 4, 6))],
+@pytest.mark.parametrize(("method", "sizes"), [(EULER, (16, 32, 64)), (HEUN, (8, 16, 32)), (RK4, (4, 8, 16)), (DOPRI5, (8, 12, 16))],
                          ids=lambda v: getattr(v, "name", ""))
 def test_a_problem_without_controls_is_a_simulation_of_the_methods_order(method, sizes):
     problem = OptimalControlProblem(
@@ -659,7 +659,8 @@ def test_a_state_beyond_its_reachable_set_names_the_state():
 
 @pytest.mark.parametrize("method", [gauss(3), RK4], ids=lambda m: m.name)
 def test_contradictory_path_constraints_are_named(method):
-    problem = integrator_problem(path=dict(floor=(lambda t, x, u, p: u[0] + x[0], 2, None), roof=(lambda t, x, u, p: u[0] + x[0], None, 1)))
+    problem = integrator_problem(final=None, path=dict(floor=(lambda t, x, u, p: u[0] + x[0], 2, None),
+                                                       roof=(lambda t, x, u, p: u[0] + x[0], None, 1)))
     status = failed(problem, method=method)
     assert "infeasible" in status and ("'floor'" in status or "'roof'" in status) and "t = " in status, status
 
@@ -675,8 +676,8 @@ def test_a_contradiction_in_the_boundary_is_named():
 def test_an_integral_out_of_reach_is_named():
     problem = integrator_problem(bounds=dict(u=(-10, 10)), integrals=dict(fuel=(effort, None, 5.0)))      # needs 12
     status = failed(problem)
-    assert "infeasible" in status, status
-    assert "fuel" in status or "'x'" in status or "'v'" in status, status
+    assert "infeasible" in status or "could not be reduced" in status, status
+    assert ("fuel" in status or "'x'" in status or "'v'" in status) and "t = " in status, status
 
 
 def test_a_linear_cost_without_bounds_is_unbounded_in_the_control():
@@ -727,7 +728,7 @@ def test_a_value_that_is_not_finite_at_the_start_says_where(part, named):
 
 
 def test_a_derivative_that_is_not_finite_at_the_start_says_where():
-    problem = integrator_problem(running=lambda t, x, u, p: u[0] ** 2 + np.sqrt(x[0] * x[0]))
+    problem = integrator_problem(running=lambda t, x, u, p: u[0] ** 2 + np.sqrt(x[0]))
     with pytest.raises(AdjointError, match="derivative.*'x'.*t = "):
         adjoint.solve(problem, intervals=4, guess=dict(x=0.0))
 

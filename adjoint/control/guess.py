@@ -59,19 +59,25 @@ def make_guess(problem: OptimalControlProblem, user: Mapping[str, Any] | None) -
     control = np.array([_middle(None, lo, up) for lo, up in phase.control_bounds.T])
     ends = _line(phase, control, p, t0, tf)
     overrides: dict[tuple[str, int], Callable[[Array], Array]] = {}
+    if user is not None and not isinstance(user, Mapping):
+        raise InputError(f"guess is {type(user).__name__}; expected a mapping such as dict(thrust=1.0), or a Solution.")
     merged = dict(problem.guess) | dict(user or {})
     times = merged.pop("t", None)
     if times is not None:
-        times = np.asarray(times, dtype=float)
-        if times.ndim != 1 or times.size < 2 or not np.all(np.diff(times) > 0):
+        times = _numbers("t", times)
+        if times.ndim != 1 or times.size < 2 or not np.all(np.diff(times) > 0) or not np.all(np.isfinite(times)):
             raise InputError(f"guess: t has shape {times.shape}; expected an increasing vector of at least two times.")
         t0 = t0 if phase.t0.lower == phase.t0.upper else float(np.clip(times[0], phase.t0.lower, phase.t0.upper))
         tf = tf if phase.tf.lower == phase.tf.upper else float(np.clip(times[-1], phase.tf.lower, phase.tf.upper))
     for name, value in merged.items():
         kind, index = system.index(name)
-        indices = [index] if isinstance(index, int) else list(range(10 ** 6))[index]
+        indices = [index] if isinstance(index, int) else list(range(index.stop))[index]
         if kind == "parameter":
-            p[indices] = value
+            numbers = _numbers(name, value)
+            if numbers.shape not in ((), (len(indices),)):
+                raise InputError(f"guess: {name!r} has shape {numbers.shape}; expected "
+                                 f"{'a number' if len(indices) == 1 else f'one number, or {len(indices)}'}.")
+            p[indices] = numbers
             continue
         for position, i in enumerate(indices):
             overrides[kind, i] = _entry(name, value, position, len(indices), times, t0, tf)
@@ -90,11 +96,14 @@ def make_guess(problem: OptimalControlProblem, user: Mapping[str, Any] | None) -
         bad = next(name for name, column in zip((*system.states, *system.controls), (*x.T, *u.T), strict=True)
                    if not np.all(np.isfinite(column)))
         raise InputError(f"guess: the values of {bad!r} are not all finite numbers.")
+    if not np.all(np.isfinite(p)):
+        raise InputError(f"guess: the value of {system.parameters[int(np.argmin(np.isfinite(p)))]!r} is not a finite number.")
     return Guess(at, t0, tf, p, *scales(phase, x, u, p, t0, tf))
 
 
 def bent(problem: OptimalControlProblem, guess: Guess, generator: np.random.Generator, size: float) -> Guess:
-    """The guess plus three random sine waves a component; states keep their ends, everything stays within its bounds.
+    """The guess plus three random waves a component; fixed ends of states stay, free ones move too; everything stays
+    within its bounds.
 
     Parameters
     ----------
@@ -104,6 +113,8 @@ def bent(problem: OptimalControlProblem, guess: Guess, generator: np.random.Gene
     phase = problem.phases[0]
     waves = np.arange(1, 4)
     x_amplitude = size * guess.state_scale * generator.standard_normal((3, phase.system.n)) / waves[:, None]
+    free_ends = np.array([phase.initial[0] < phase.initial[1], phase.final[0] < phase.final[1]])
+    ramp = size * guess.state_scale * generator.standard_normal((2, phase.system.n)) * free_ends
     lower, upper = phase.control_bounds
     width = np.where(np.isfinite(lower) & np.isfinite(upper), upper - lower, guess.control_scale)
     u_amplitude = size * width * generator.standard_normal((3, phase.system.m))
@@ -111,6 +122,7 @@ def bent(problem: OptimalControlProblem, guess: Guess, generator: np.random.Gene
     def at(tau: Array) -> tuple[Array, Array]:
         x, u = guess.at(tau)
         x = x + np.sin(np.pi * np.multiply.outer(tau, waves)) @ x_amplitude
+        x = x + np.multiply.outer(1 - tau, ramp[0]) + np.multiply.outer(tau, ramp[1])
         u = u + np.cos(np.pi * np.multiply.outer(tau, waves)) @ u_amplitude
         return np.clip(x, *phase.state_bounds), np.clip(u, lower, upper)
 
@@ -161,14 +173,33 @@ def _line(phase: Phase, control: Array, p: Array, t0: float, tf: float) -> Array
     return ends
 
 
+def _numbers(name: str, value: Any) -> Array:
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"guess: {name!r} is {value!r}; expected numbers, or a function of time.") from None
+
+
+def _called(name: str, function: Callable[[float], Any], t: float, count: int) -> Array:
+    """The value (count,) of a guess that is a function of time."""
+    try:
+        value = function(t)
+    except Exception as error:
+        raise InputError(f"guess: the function of {name!r} failed at t = {t:g}: {error}. It is called with one time.") from error
+    array = np.atleast_1d(_numbers(name, value))
+    if array.shape != (count,):
+        raise InputError(f"guess: the function of {name!r} returns shape {array.shape} at t = {t:g}; expected "
+                         f"{'a number' if count == 1 else f'{count} numbers'}.")
+    return array
+
+
 def _entry(name: str, value: Any, position: int, count: int, times: Array | None, t0: float, tf: float) -> Callable[[Array], Array]:
     """One component's guess as a function of tau."""
     if callable(value):
         def function(tau: Array) -> Array:
-            out = np.array([np.atleast_1d(value(t))[position] for t in t0 + (tf - t0) * tau], dtype=float)
-            return out
+            return np.array([_called(name, value, float(t), count)[position] for t in t0 + (tf - t0) * tau])
         return function
-    array = np.asarray(value, dtype=float)
+    array = _numbers(name, value)
     if array.ndim == 0 or (array.ndim == 1 and count > 1 and array.size == count):
         constant = float(array if array.ndim == 0 else array[position])
         return lambda tau: np.full(tau.size, constant)

@@ -107,26 +107,26 @@ def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: 
     start = time.perf_counter()
     try:
         while status == interior.RUNNING:
-            left = max_iterations - int(Q.count[interior.ITERATION])
+            left = max_iterations - int(Q.counter[interior.ITERATION])
             if left <= 0:
                 interrupted = f"stopped after {max_iterations} iterations"
                 break
             if time.perf_counter() - start > time_limit:
                 interrupted = f"stopped after the time limit of {time_limit:g} s"
                 break
-            status = interior.iterate(stages, X, Q, interior.CONTINUE, min(CHUNK if watch is None else 1, left + 1))
+            status = interior.iterate(stages, X, Q, interior.CONTINUE, min(CHUNK if watch is None else 1, left))
             if status == interior.NEEDS_RESTORATION:
                 with announcing("compiling the restoration kernel (once; kept on disk)"):
                     interior.restore(stages, layout.softened(stages), X, layout.factors(softened=True), Q)
-                status = int(Q.count[interior.STATUS])
+                status = int(Q.counter[interior.STATUS])
             if watch is not None:
-                reached = min(int(Q.count[interior.ITERATION]) + (status != interior.RUNNING), Q.history.shape[0])
+                reached = min(int(Q.counter[interior.ITERATION]) + (status != interior.RUNNING), Q.history.shape[0])
                 for row in Q.history[shown:reached]:
                     watch(row)
                 shown = max(shown, reached)
     except KeyboardInterrupt:
         interrupted = "interrupted from the keyboard"
-    count, number = Q.count, Q.number
+    count, number = Q.counter, Q.number
     row_scale = stages.row_data[S_SR]
     cost_scale = float(row_scale[-1])
     rows = Q.R / row_scale

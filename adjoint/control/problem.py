@@ -60,11 +60,11 @@ def free(guess: float | None = None, lower: float = -math.inf, upper: float = ma
     >>> adjoint.free(0.2, lower=0.1)
     Free(guess=0.2, lower=0.1, upper=inf)
     """
-    lower, upper = float(lower), float(upper)
+    lower, upper = _number(lower, "free: lower", True), _number(upper, "free: upper", True)
     if math.isnan(lower) or math.isnan(upper) or not lower < upper:
         raise InputError(f"free: the bounds are ({lower}, {upper}); expected lower < upper. Give a number to fix a quantity.")
     if guess is not None:
-        guess = float(guess)
+        guess = _number(guess, "free: the guess", True)
         if not (math.isfinite(guess) and lower <= guess <= upper):
             raise InputError(f"free: the guess {guess} is not a finite number between the bounds {lower} and {upper}.")
     return Free(guess, lower, upper)
@@ -167,27 +167,31 @@ class OptimalControlProblem:
                  source: str = "") -> None:
         if not isinstance(system, System):
             raise InputError(f"OptimalControlProblem: the first argument is {type(system).__name__}; expected an adjoint.System.")
-        if minimize is not None and maximize not in (None, False):
+        wanted_most = maximize is not None and maximize is not False
+        if minimize is not None and wanted_most:
             raise InputError("OptimalControlProblem: both minimize and maximize are given; choose one (negate the other's term).")
-        sign = 1.0 if maximize in (None, False) else -1.0
+        sign = -1.0 if wanted_most else 1.0
         terminal = maximize if callable(maximize) else minimize
         where = f"problem on system {system.name!r}"
-        for role, function in (("running", running), ("minimize", minimize), ("terminal cost", terminal)):
+        for role, function in (("running", running), ("minimize", minimize),
+                               ("maximize", None if isinstance(maximize, bool) else maximize)):
             if function is not None and not callable(function):
                 raise InputError(f"{where}: {role} is {function!r}; expected a function.")
-        if running is None and terminal is None and not boundary and final is None:
+        if running is None and terminal is None and boundary is None and final is None:
             raise InputError(f"{where}: there is neither a cost nor a final condition. Give running=, minimize= or maximize=.")
         t0, tf = _times(t, where)
-        limits, control_limits = _bounds(system, bounds or {}, where)
+        limits, control_limits = _bounds(system, {} if bounds is None else bounds, where)
         phase = Phase(
             system, t0, tf, _ends(system, initial, limits, f"{where}: initial"), _ends(system, final, limits, f"{where}: final"),
-            limits, control_limits, _parameters(system, parameters or {}, where), running, terminal,
+            limits, control_limits, _parameters(system, {} if parameters is None else parameters, where), running, terminal,
             _constraints(path, f"{where}: path"), _constraints(boundary, f"{where}: boundary"),
             _constraints(integrals, f"{where}: integrals"))
-        for key in guess or {}:
+        if guess is not None and not isinstance(guess, Mapping):
+            raise InputError(f"{where}: guess is {type(guess).__name__}; expected a mapping such as dict(thrust=1.0).")
+        for key in {} if guess is None else guess:
             if key != "t":
                 system.index(key)
-        values = {"phases": (phase,), "name": name or system.name, "sign": sign, "guess": dict(guess or {}),
+        values = {"phases": (phase,), "name": name or system.name, "sign": sign, "guess": {} if guess is None else dict(guess),
                   "published": published, "source": source}
         for key, value in values.items():
             object.__setattr__(self, key, value)
@@ -205,14 +209,25 @@ class OptimalControlProblem:
                 f"{'minimise' if self.sign > 0 else 'maximise'})")
 
 
-def _number(value: Any, role: str) -> float:
+def _number(value: Any, role: str, nan: bool = False) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{role} is {value!r}; expected a number.") from None
-    if math.isnan(number):
+    if math.isnan(number) and not nan:
         raise InputError(f"{role} is NaN; expected a number.")
     return number
+
+
+def _vector(value: Any, size: int, role: str) -> Array:
+    """One number for all `size` components, or one each."""
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"{role} is {value!r}; expected {'a number' if size == 1 else f'numbers, one or {size}'}.") from None
+    if array.shape not in ((), (1,), (size,)):
+        raise InputError(f"{role} has shape {array.shape}; expected {'a number' if size == 1 else f'one number, or {size}'}.")
+    return np.broadcast_to(array, (size,))
 
 
 def _pair(value: Any, role: str) -> tuple[float, float]:
@@ -277,9 +292,11 @@ def _ends(system: System, values: Mapping[str, Any] | ArrayLike | None, limits: 
     if values is None:
         return ends
     if not isinstance(values, Mapping):
-        items = list(np.asarray(values, dtype=object))
+        given = np.asarray(values, dtype=object)
+        items = list(given) if given.ndim == 1 else []
         if len(items) != system.n:
-            raise InputError(f"{where} has {len(items)} values; system {system.name!r} has {system.n} states "
+            has = f"{len(items)} values" if given.ndim == 1 else f"shape {given.shape}"
+            raise InputError(f"{where} has {has}; system {system.name!r} has {system.n} states "
                              f"({', '.join(system.states)}). Give one each, or a mapping from names.")
         values = {name: v for name, v in zip(system.states, items, strict=True)
                   if v is not None and not (isinstance(v, float) and math.isnan(v))}
@@ -291,7 +308,7 @@ def _ends(system: System, values: Mapping[str, Any] | ArrayLike | None, limits: 
         if isinstance(index, int) and isinstance(value, tuple):
             pairs = [_pair(value, f"{where} {name!r}")]
         else:
-            numbers = np.broadcast_to(np.asarray(value, dtype=float), (len(indices),))
+            numbers = _vector(value, len(indices), f"{where} {name!r}")
             if not np.all(np.isfinite(numbers)):
                 raise InputError(f"{where} {name!r} is {value!r}; expected finite numbers.")
             pairs = [(float(v), float(v)) for v in numbers]
@@ -304,24 +321,40 @@ def _ends(system: System, values: Mapping[str, Any] | ArrayLike | None, limits: 
 
 
 def _parameters(system: System, values: Mapping[str, Any], where: str) -> tuple[Free, ...]:
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: parameters is {type(values).__name__}; expected a mapping such as dict(mass=1.0).")
     found: dict[int, Free] = {}
     for name, value in values.items():
         kind, index = system.index(name)
         if kind != "parameter":
             raise InputError(f"{where}: {name!r} is a {kind}, not a parameter. {near(name, system.parameters)}")
         indices = [index] if isinstance(index, int) else list(range(system.n_p))[index]
-        items = [value] * len(indices) if isinstance(value, Free) else list(np.broadcast_to(np.asarray(value, float), (len(indices),)))
+        role = f"{where}: parameter {name!r}"
+        items = [value] * len(indices) if isinstance(value, Free) else list(_vector(value, len(indices), role))
         for i, item in zip(indices, items, strict=True):
             if isinstance(item, Free):
                 found[i] = item
             else:
-                number = _number(item, f"{where}: parameter {name!r}")
+                number = _number(item, role)
+                if not math.isfinite(number):
+                    raise InputError(f"{role} is {number}; expected a finite number, or adjoint.free(guess).")
                 found[i] = Free(number, number, number)
     missing = [name for i, name in enumerate(system.parameters) if i not in found]
     if missing:
         raise InputError(f"{where}: no value for the parameters {', '.join(missing)}. "
                          f"Give parameters=dict({missing[0]}=1.0) or adjoint.free(1.0).")
     return tuple(found[i] for i in range(system.n_p))
+
+
+def _limits(value: Any, none: float, role: str) -> Array:
+    """Bounds of a constraint's components, as a vector."""
+    try:
+        array = np.atleast_1d(np.asarray(none if value is None else value, dtype=float))
+    except (TypeError, ValueError):
+        raise InputError(f"{role} bound is {value!r}; expected a number, one number a component, or None for no bound.") from None
+    if array.ndim != 1 or array.size == 0:
+        raise InputError(f"{role} bound has shape {array.shape}; expected a number, or a vector with one a component.")
+    return array
 
 
 def _constraints(items: Mapping[str, Any] | None, where: str) -> tuple[Constraint, ...]:
@@ -337,8 +370,9 @@ def _constraints(items: Mapping[str, Any] | None, where: str) -> tuple[Constrain
             raise InputError(f"{where} {name!r} is {value!r}; expected (function, lower, upper), with None for no bound.") from None
         if not callable(function):
             raise InputError(f"{where} {name!r}: {function!r} is not a function.")
-        lo = np.atleast_1d(np.asarray(-math.inf if lower is None else lower, dtype=float))
-        up = np.atleast_1d(np.asarray(math.inf if upper is None else upper, dtype=float))
+        lo, up = _limits(lower, -math.inf, f"{where} {name!r}, lower"), _limits(upper, math.inf, f"{where} {name!r}, upper")
+        if 1 not in (lo.size, up.size) and lo.size != up.size:
+            raise InputError(f"{where} {name!r} has {lo.size} lower and {up.size} upper bounds. Give one for all components, or one each.")
         if np.isnan(lo).any() or np.isnan(up).any() or np.any(lo > up):
             raise InputError(f"{where} {name!r}: the bounds ({lower}, {upper}) cross or are NaN; expected lower <= upper.")
         if np.all(np.isinf(lo)) and np.all(np.isinf(up)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -260,12 +261,13 @@ def load(file: str | Path, problem: OptimalControlProblem) -> Solution:
         with np.load(file, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         text = json.loads(arrays.pop("text").tobytes().decode())
-    except (OSError, ValueError, KeyError) as error:
+        owner = text["states"], text["controls"], text["problem"]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{file} is not a saved solution ({error}).") from None
     system = problem.system
-    if text["states"] != list(system.states) or text["controls"] != list(system.controls):
-        raise InputError(f"{file} holds a solution of {text['problem']!r} with states {', '.join(text['states'])} and controls "
-                         f"{', '.join(text['controls'])}; the problem given has {', '.join(system.states)} and "
+    if owner[:2] != (list(system.states), list(system.controls)):
+        raise InputError(f"{file} holds a solution of {owner[2]!r} with states {', '.join(owner[0])} and controls "
+                         f"{', '.join(owner[1])}; the problem given has {', '.join(system.states)} and "
                          f"{', '.join(system.controls)}.")
     groups: dict[str, dict[str, Array]] = {"multipliers": {}, "bound_multipliers": {}, "raw": {}}
     for key in [k for k in arrays if "/" in k]:

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,9 @@ RETRIES = 4
 # Meshes that a solve without given intervals may try after the first, and their largest size.
 REFINEMENTS = 6
 LARGEST_MESH = 2000
+# Beyond this the memory of any machine is at risk: a typing error, most likely.
+MOST_INTERVALS = 5_000_000
+MOST_ITERATIONS = 1_000_000
 
 
 def solve(problem: OptimalControlProblem, *, method: Method | str | None = None, intervals: int | ArrayLike | None = None,
@@ -95,12 +99,17 @@ def solve(problem: OptimalControlProblem, *, method: Method | str | None = None,
     >>> round(solution.cost, 6), solution.optimal
     (12.0, True)
     """
-    if not 0 < tol < 1 or not 0 < accuracy < 1:
-        raise InputError(f"solve: tol is {tol!r}, accuracy {accuracy!r}; expected numbers between 0 and 1.")
-    if max_iterations < 0 or not time_limit >= 0:
-        raise InputError(f"solve: max_iterations is {max_iterations!r}, time_limit {time_limit!r}; expected numbers >= 0.")
-    if int(starts) != starts or starts < 1:
-        raise InputError(f"solve: starts is {starts!r}; expected a positive whole number.")
+    if not isinstance(problem, OptimalControlProblem):
+        raise InputError(f"solve: the first argument is {problem!r}; expected an adjoint.OptimalControlProblem.")
+    for name, value in (("tol", tol), ("accuracy", accuracy)):
+        if not isinstance(value, Real) or not 0 < value < 1:
+            raise InputError(f"solve: {name} is {value!r}; expected a number between 0 and 1.")
+    if not isinstance(time_limit, Real) or not time_limit >= 0:
+        raise InputError(f"solve: time_limit is {time_limit!r}; expected a number of seconds >= 0.")
+    max_iterations = _whole("max_iterations", max_iterations, 0, MOST_ITERATIONS)
+    starts = _whole("starts", starts, 1, 10_000)
+    if progress is not None and not callable(progress):
+        raise InputError(f"solve: progress is {progress!r}; expected a function that takes a row of the history.")
     scheme, tau = _scheme(problem, method, intervals, substeps)
     formulation, setup = _formulation(problem, scheme, substeps)
     adaptive = intervals is None and certificate and not problem.system.discrete
@@ -138,10 +147,9 @@ class _Budget:
         self.iterations, self.deadline = iterations, time.perf_counter() + seconds
         self.solve = self.certify = 0.0
         self.used = self.iterated = 0
-        self.stopped = False
 
     def left(self) -> bool:
-        return not self.stopped and self.used < self.iterations and time.perf_counter() < self.deadline
+        return self.used < self.iterations and time.perf_counter() < self.deadline
 
     def stamped(self, solution: Solution) -> Solution:
         """The last solution, with the iterations and seconds of all meshes and starts."""
@@ -179,7 +187,6 @@ def _attempt(T: Transcription, guess: Mapping[str, Any] | Solution | _Bent | Non
     budget.iterated += outcome.iterations
     if outcome.interrupted or outcome.status == interior.DIVERGING:
         budget.used = budget.iterations            # no other start, no other mesh
-    budget.stopped = bool(outcome.interrupted)  # Ctrl-C ends the solve, not one attempt
     solution = _unpack(T, D, outcome, setup, tol)
     if outcome.status == interior.BAD_START:
         refuse_start(solution, T.graphs)
@@ -189,6 +196,13 @@ def _attempt(T: Transcription, guess: Mapping[str, Any] | Solution | _Bent | Non
         budget.certify += time.perf_counter() - clock
         solution = solution.with_certificate(found, sentence(T, outcome, found, tol), budget.certify)
     return solution
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> int:
+    """A whole number within limits."""
+    if not isinstance(value, Real) or not float(value).is_integer() or not least <= value <= most:
+        raise InputError(f"solve: {name} is {value!r}; expected a whole number from {least} to {most:,}.")
+    return int(value)
 
 
 def _scheme(problem: OptimalControlProblem, method: Method | str | None, intervals: int | ArrayLike | None,
@@ -207,9 +221,7 @@ def _scheme(problem: OptimalControlProblem, method: Method | str | None, interva
         assert phase.t0.guess is not None and phase.tf.guess is not None
         intervals = round(phase.tf.guess - phase.t0.guess) if phase.system.discrete else 50
     if np.ndim(intervals) == 0:
-        if int(intervals) != intervals or int(intervals) < 1:  # type: ignore[arg-type]
-            raise InputError(f"solve: intervals is {intervals!r}; expected a positive whole number, or an array of knots.")
-        return scheme, np.linspace(0.0, 1.0, int(intervals) + 1)  # type: ignore[arg-type]
+        return scheme, np.linspace(0.0, 1.0, _whole("intervals", intervals, 1, MOST_INTERVALS) + 1)
     knots = np.asarray(intervals, dtype=float)
     if knots.ndim != 1 or knots.size < 2 or not np.all(np.isfinite(knots)) or not np.all(np.diff(knots) > 0):
         raise InputError("solve: the knots in intervals must be an increasing vector of at least two finite numbers.")
@@ -233,6 +245,9 @@ def _from_solution(problem: OptimalControlProblem, solution: Solution) -> Guess:
     """An earlier solution as guess, on any mesh."""
     if solution.problem.system.states != problem.system.states or solution.problem.system.controls != problem.system.controls:
         raise InputError("solve: the guess is a solution of a problem with other states or controls.")
+    if solution.problem.system.parameters != problem.system.parameters:
+        raise InputError(f"solve: the guess is a solution of a problem with other parameters "
+                         f"({', '.join(solution.problem.system.parameters) or 'none'}).")
     base = make_guess(problem, None)
     t0, span = float(solution.t[0]), float(solution.t[-1] - solution.t[0])
 

@@ -152,7 +152,7 @@ class Programme:
         return Iterate(
             unknown=np.zeros((12, self.n_unknowns)), row=np.zeros((17, self.n_rows)),
             J=np.zeros(int(self.layout["oj"][-1])), H=np.zeros(int(self.layout["oh"][-1])), filter=np.zeros((1000, 2)),
-            number=np.zeros(interior.N_NUMBERS), count=np.zeros(interior.N_COUNTS, np.int64), option=np.zeros(4),
+            number=np.zeros(interior.N_NUMBERS), counter=np.zeros(interior.N_COUNTS, np.int64), option=np.zeros(4),
             history=np.zeros((max_iterations + 1, interior.N_HISTORY)))
 
 

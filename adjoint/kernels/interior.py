@@ -99,7 +99,7 @@ COLD, WARM, CONTINUE, RESTORE = range(4)
 
 # Slots of Iterate.number.
 MU, THETA_MAX, THETA_MIN, DELTA_LAST, OBJECTIVE, THETA, DUAL, COMPLEMENTARITY, ERROR, ALPHA, ALPHA_DUAL, DELTA = range(12)
-STEP, PHI, VIOLATION, MU_MIN, ERROR_MU = 12, 13, 14, 15, 16
+STEP, VIOLATION, LEFT, OMEGA = 12, 13, 14, 15
 N_NUMBERS = 20
 # Slots of Iterate.count.
 ITERATION, N_FILTER, STATUS, N_TRIALS, ACCEPTABLE_RUN, TINY_RUN, N_RESTORATION, N_FACTOR, N_SHORT = range(9)
@@ -292,6 +292,16 @@ def _optimality(S, Q, mu):
 
 
 @jit
+def _equality_residual(S, jd, C):
+    """Largest residual of the linearised equality rows."""
+    left = 0.0
+    for i in range(C.shape[0]):
+        if S.row_kind[S_KIND, i] == EQUALITY:
+            left = max(left, abs(jd[i] + C[i]))
+    return left
+
+
+@jit
 def _direction(S, X, Q, mu, delta_w, C):
     """Newton step dw, ds, dY for residuals C, with iterative refinement of the undamped equality rows."""
     lw, uw, lr, ur = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_data[S_LR], S.row_data[S_UR]
@@ -337,11 +347,9 @@ def _direction(S, X, Q, mu, delta_w, C):
         elif kind == COST:
             dY[i] = 0.0
     # The damping delta_c leaves a residual delta_c dY in the equality rows. Far from the solution it does not matter.
-    left = 0.0
-    for i in range(R.shape[0]):
-        if S.row_kind[S_KIND, i] == EQUALITY:
-            left = max(left, abs(jd[i] + C[i]))
+    left = _equality_residual(S, jd, C)
     if left <= 0.01 * max(Q.option[TOL], Q.number[VIOLATION]):
+        Q.number[LEFT] = 0.0
         return
     # right-hand side without the folded path terms, for true residuals (kept in t3)
     jacobian_transposed_product(S, J, Y, t3)
@@ -367,7 +375,7 @@ def _direction(S, X, Q, mu, delta_w, C):
         scale = 0.0
         for i in range(R.shape[0]):
             kind = S.row_kind[S_KIND, i]
-            if kind == COST or kind == INEQUALITY:
+            if kind in (COST, INEQUALITY):
                 r1[i] = 0.0
             else:
                 r1[i] = jd[i] + C[i]
@@ -409,6 +417,12 @@ def _direction(S, X, Q, mu, delta_w, C):
         for i in range(w.shape[0]):
             dw[i] += cw[i]
         jacobian_product(S, J, dw, jd)
+    # What even the refined step leaves of the equalities: near 1 if they contradict each other or the dynamics.
+    largest = 0.0
+    for i in range(R.shape[0]):
+        if S.row_kind[S_KIND, i] == EQUALITY:
+            largest = max(largest, abs(C[i]))
+    Q.number[LEFT] = _equality_residual(S, jd, C) / largest if largest > 100.0 * Q.option[TOL] else 0.0
 
 
 @jit
@@ -521,10 +535,10 @@ def _dual_step(S, Q, alpha, mu, w_old, s_old):
 @jit
 def _in_filter(Q, theta, phi):
     """True when (theta, phi) is dominated by an entry, or theta is too large altogether."""
-    count, number = Q.count, Q.number
+    count, number = Q.counter, Q.number
     if not (theta <= number[THETA_MAX] and phi < np.inf):
         return True
-    for i in range(count[N_FILTER]):
+    for i in range(count[N_FILTER]):  # noqa: SIM110 (a loop is what Numba compiles well)
         if theta >= Q.filter[i, 0] and phi >= Q.filter[i, 1]:
             return True
     return False
@@ -532,7 +546,7 @@ def _in_filter(Q, theta, phi):
 
 @jit
 def _augment_filter(Q, theta, phi):
-    count = Q.count
+    count = Q.counter
     n = count[N_FILTER]
     t = (1.0 - GAMMA_THETA) * theta
     f = phi - GAMMA_PHI * theta
@@ -552,7 +566,7 @@ def _augment_filter(Q, theta, phi):
 @jit_inline
 def _factor_with_inertia(S, X, Q):
     """Factor; add delta_w until the curvature is right (algorithm IC). Returns delta_w, or -1."""
-    count, number, J, H, sigma, D = Q.count, Q.number, Q.J, Q.H, Q.unknown[Q_SIGMA], Q.row[Q_D]
+    count, number, J, H, sigma, D = Q.counter, Q.number, Q.J, Q.H, Q.unknown[Q_SIGMA], Q.row[Q_D]
     count[N_FACTOR] += 1
     if factorize(S, J, H, sigma, D, 0.0, 0.0, X) < 0:
         return 0.0
@@ -688,8 +702,8 @@ def _restore(S, X, Q, max_iterations):
 
     (w_0: where the phase began, so that it does not wander), the same linear system with Hessian (eta + zeta) I, soft dynamics, and D = Sigma_s/(1 + Sigma_s) for an
     inequality, 1 for an equality. `S` must be a softened programme (local unknowns counted as controls, local rows as
-    equalities; see `control.newton`). The norm weighs dynamics and local rows by omega: 1 while looking for a feasible
-    point, then large, so that a point where nothing helps violates a condition and not, a little everywhere, the physics.
+    equalities; see `control.newton`). The norm weighs dynamics and local rows by omega: usually 1 while looking for a
+    feasible point, then large, so that a point where nothing helps violates a condition and not, a little everywhere, the physics.
     0: accepted; 1: stationary, locally infeasible; 2: out of iterations.
     """
     lw, uw, kind, lr = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_kind[S_KIND], S.row_data[S_LR]
@@ -700,11 +714,11 @@ def _restore(S, X, Q, max_iterations):
     dY, jd, r1, t1, t2 = Q.row[Q_DY], Q.row[Q_JD], Q.row[Q_R1], Q.unknown[Q_T1], Q.unknown[Q_T2]
     mu = max(number[MU], 1e-3)
     theta_0 = number[THETA]
-    zeta, eta, omega = 1.0, 1e-3, 1.0
+    zeta, eta, omega = 1.0, 1e-3, number[OMEGA]
     origin = Q.unknown[Q_T3]
     _copy(w, origin)
     _fill(H, 0.0)
-    theta_t, worst = residuals(S, R, w, s, C)
+    theta_t, _ = residuals(S, R, w, s, C)
     for _ in range(max_iterations):
         soft = 0.0
         for i in range(w.shape[0]):
@@ -748,7 +762,7 @@ def _restore(S, X, Q, max_iterations):
                     rw[i] -= mu / (w[i] - lw[i])
                 if uw[i] < np.inf:
                     rw[i] += mu / (uw[i] - w[i])
-        Q.count[N_FACTOR] += 1
+        Q.counter[N_FACTOR] += 1
         if factorize(S, J, H, sigma, D, eta + zeta, omega, X) >= 0:
             zeta *= 10.0
             if zeta > 1e20:
@@ -794,7 +808,7 @@ def _restore(S, X, Q, max_iterations):
         accepted = False
         phi_t, soft_t = np.inf, np.inf
         for _ in range(25):
-            theta_t, worst, phi_t = _trial(S, Q, alpha, number[MU])
+            theta_t, _, phi_t = _trial(S, Q, alpha, number[MU])
             if theta_t < np.inf:
                 soft_t = 0.0
                 for i in range(w.shape[0]):
@@ -820,7 +834,7 @@ def _restore(S, X, Q, max_iterations):
         _copy(Q.row[Q_ST], s)
         _copy(Q.row[Q_RT], R)
         _copy(Q.row[Q_CT], C)
-        Q.count[N_RESTORATION] += 1
+        Q.counter[N_RESTORATION] += 1
         if not evaluate(S, JACOBIAN, w, J, J):
             return 2
         if theta_t <= 0.9 * theta_0 and not _in_filter(Q, theta_t, phi_t):
@@ -852,8 +866,8 @@ def _set_slacks(S, Q, push):
 def _scale_rows(S, Q):
     """Scale the path rows and the cost so that no gradient entry exceeds 100 (section 3.8), in S, R and J.
 
-    A row has one factor over all stages of its group, the cost one over all groups. A cost whose gradient is tiny
-    everywhere is scaled up.
+    A row has one factor over all stages of its group, the cost one over all groups. A cost whose gradient is below 1
+    everywhere is scaled up, so that the answer does not depend on the cost's unit.
     """
     groups, orow, oj, jptr = S.groups, S.stage[S_OROW], S.stage[S_OJ], S.jptr
     J, R = Q.J, Q.row[Q_R]
@@ -876,8 +890,8 @@ def _scale_rows(S, Q):
                     factor = 100.0 / largest if largest > 100.0 else 1.0
                 else:
                     factor = min(1.0, 100.0 / cost) if cost > 0.0 else 1.0
-                    if 0.0 < cost < 1e-2:
-                        factor = min(1e-2 / cost, 1e10)
+                    if 0.0 < cost < 1.0:
+                        factor = min(1.0 / cost, 1e10)
                 if factor != 1.0:
                     for k in range(k0, k1):
                         row = orow[k] + i
@@ -922,7 +936,7 @@ def prepare(S, X, Q, mode):
     COLD: from w alone. WARM: from w and all multipliers of an earlier solve; mu follows from how far they are from
     optimal.
     """
-    option, count, number = Q.option, Q.count, Q.number
+    option, count, number = Q.option, Q.counter, Q.number
     w, s, R, C, J, Y = Q.unknown[Q_W], Q.row[Q_S], Q.row[Q_R], Q.row[Q_C], Q.J, Q.row[Q_Y]
     kind = S.row_kind[S_KIND]
     tol = option[TOL]
@@ -976,7 +990,7 @@ def prepare(S, X, Q, mode):
 @jit
 def restore(S, softened, X, softened_X, Q):
     """Run the restoration phase from an iterate that has no acceptable step; sets the status."""
-    count, number = Q.count, Q.number
+    count, number = Q.counter, Q.number
     code = _restore(softened, softened_X, Q, 500)
     theta, worst = residuals(S, Q.row[Q_R], Q.unknown[Q_W], Q.row[Q_S], Q.row[Q_C])
     count[ITERATION] += 1
@@ -998,12 +1012,12 @@ def restore(S, softened, X, softened_X, Q):
 
 @jit
 def iterate(S, X, Q, start, limit):
-    """Prepare as `start` says, then run at most `limit` iterations. Returns the status, RUNNING when the limit was met.
+    """Prepare as `start` says, then run at most `limit` iterations and test the last point. Returns the status.
 
     One kernel for all this, because compiling it once is what a first user waits for.
     """
     option, w, s, wt = Q.option, Q.unknown[Q_W], Q.row[Q_S], Q.unknown[Q_WT]
-    st, Rt, Ct, count = Q.row[Q_ST], Q.row[Q_RT], Q.row[Q_CT], Q.count
+    st, Rt, Ct, count = Q.row[Q_ST], Q.row[Q_RT], Q.row[Q_CT], Q.counter
     number, J, Y, grad = Q.number, Q.J, Q.row[Q_Y], Q.unknown[Q_GRAD]
     C, R, t1, r1 = Q.row[Q_C], Q.row[Q_R], Q.unknown[Q_T1], Q.row[Q_R1]
     history, H, dw, cw = Q.history, Q.H, Q.unknown[Q_DW], Q.unknown[Q_CW]
@@ -1013,7 +1027,7 @@ def iterate(S, X, Q, start, limit):
     if count[STATUS] != RUNNING:
         return count[STATUS]
     tol = option[TOL]
-    for _ in range(limit):
+    for step in range(limit + 1):
         mu = number[MU]
         jacobian_transposed_product(S, J, Y, grad)
         error_0 = _optimality(S, Q, 0.0)
@@ -1048,6 +1062,8 @@ def iterate(S, X, Q, start, limit):
         if not abs(number[OBJECTIVE]) < 1e20 or largest > UNBOUNDED:
             count[STATUS] = DIVERGING
             return DIVERGING
+        if step == limit:
+            return RUNNING
         # --- barrier parameter (7)
         mu_min = tol / 11.0
         while mu > mu_min and _optimality(S, Q, mu) <= KAPPA_EPS * mu:
@@ -1068,11 +1084,11 @@ def iterate(S, X, Q, start, limit):
         number[DELTA] = delta
         _direction(S, X, Q, mu, delta, C)
         size = 0.0
-        step = 0.0
+        longest = 0.0
         for i in range(w.shape[0]):
             size = max(size, abs(dw[i]) / (1.0 + abs(w[i])))
-            step = max(step, abs(dw[i]))
-        number[STEP] = step
+            longest = max(longest, abs(dw[i]))
+        number[STEP] = longest
         theta = number[THETA]
         phi = _barrier(S, R, w, s, mu)
         slope = _slope(S, Q, mu)
@@ -1087,7 +1103,8 @@ def iterate(S, X, Q, start, limit):
         trials = 0
         verdict = 0
         theta_t, worst, phi_t = np.inf, np.inf, np.inf
-        tiny = size < 10.0 * 2.220446e-16
+        contradiction = number[LEFT] > 0.5
+        tiny = size < 10.0 * 2.220446e-16 and not contradiction
         if tiny:
             theta_t, worst, phi_t = _trial(S, Q, alpha, mu)
             count[TINY_RUN] += 1
@@ -1097,7 +1114,7 @@ def iterate(S, X, Q, start, limit):
                 return count[STATUS]
         else:
             count[TINY_RUN] = 0
-        while verdict == 0 and alpha >= alpha_min and trials < 50:
+        while verdict == 0 and alpha >= alpha_min and trials < 50 and not contradiction:
             theta_t, worst, phi_t = _trial(S, Q, alpha, mu)
             trials += 1
             verdict = _acceptable_step(Q, theta, phi, slope, alpha, theta_t, phi_t)
@@ -1139,6 +1156,8 @@ def iterate(S, X, Q, start, limit):
             if theta <= 1e-2 * tol:
                 count[STATUS] = STALLED
                 return STALLED
+            # Equalities that contradict the linearised dynamics must not be met by giving up the dynamics.
+            number[OMEGA] = HARDEST if contradiction else 1.0
             count[STATUS] = NEEDS_RESTORATION
             return NEEDS_RESTORATION
         # --- accept

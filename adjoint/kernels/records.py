@@ -92,7 +92,7 @@ class Iterate(NamedTuple):
     H: np.ndarray               # Hessian nonzeros
     filter: np.ndarray          # (capacity, 2) theta, phi
     number: np.ndarray          # scalars; slots in `kernels.interior`
-    count: np.ndarray           # counters
+    counter: np.ndarray         # counters
     option: np.ndarray          # options
     history: np.ndarray         # (iterations + 1, 10)
 
