@@ -98,7 +98,8 @@ class LiveProgress:
         from rich.table import Table
 
         hidden = self.count - len(self.rows)
-        table = Table(caption=f"{hidden} earlier rows" if hidden else None, header_style="bold", box=None)
+        table = Table(caption=f"{hidden} earlier rows" if hidden else None, header_style="bold", box=None,
+                      padding=(0, 0, 0, 1), pad_edge=False)  # all columns fit into 80 characters
         for title in ("mesh", *TITLES):
             table.add_column(title, justify="right", no_wrap=True)
         for texts in list(self.rows):

@@ -40,8 +40,8 @@ REPEATS = 15
 def cartpole(t, x, u, p):
     m1, m2, length, g = 1.0, 0.3, 0.5, 9.81
     s, c = np.sin(x[1]), np.cos(x[1])
-    a = (length * m2 * s * x[3] ** 2 + u[0] + m2 * g * c * s) / (m1 + m2 * (1 - c ** 2))
-    b = -(length * m2 * c * s * x[3] ** 2 + u[0] * c + (m1 + m2) * g * s) / (length * m1 + length * m2 * (1 - c ** 2))
+    a = (length * m2 * s * x[3] ** 2 + u[0] + m2 * g * c * s) / (m1 + m2 * (1 - c**2))
+    b = -(length * m2 * c * s * x[3] ** 2 + u[0] * c + (m1 + m2) * g * s) / (length * m1 + length * m2 * (1 - c**2))
     return [x[2], x[3], a, b]
 
 
@@ -55,36 +55,74 @@ def quadrotor(t, x, u, p):
     sr, cr, sp, cp, sy, cy = np.sin(roll), np.cos(roll), np.sin(pitch), np.cos(pitch), np.sin(yaw), np.cos(yaw)
     T = (u[0] + u[1] + u[2] + u[3]) / m
     tx, ty, tz = arm * (u[1] - u[3]), arm * (u[2] - u[0]), kt * (u[0] - u[1] + u[2] - u[3])
-    return [x[3], x[4], x[5],
-            T * (cr * sp * cy + sr * sy), T * (cr * sp * sy - sr * cy), T * cr * cp - g,
-            P + sr * sp / cp * Q + cr * sp / cp * R, cr * Q - sr * R, (sr * Q + cr * R) / cp,
-            (tx + (iy - iz) * Q * R) / ix, (ty + (iz - ix) * P * R) / iy, (tz + (ix - iy) * P * Q) / iz]
+    return [
+        x[3],
+        x[4],
+        x[5],
+        T * (cr * sp * cy + sr * sy),
+        T * (cr * sp * sy - sr * cy),
+        T * cr * cp - g,
+        P + sr * sp / cp * Q + cr * sp / cp * R,
+        cr * Q - sr * R,
+        (sr * Q + cr * R) / cp,
+        (tx + (iy - iz) * Q * R) / ix,
+        (ty + (iz - ix) * P * R) / iy,
+        (tz + (ix - iy) * P * Q) / iz,
+    ]
 
 
 HOVER = 0.5 * 9.81 / 4
 CYLINDERS = ((1.0, 0.8, 0.5), (2.0, 2.2, 0.6))
 INSTANCES = {
-    "cartpole": dict(f=cartpole, T=2.0, x0=[0.0] * 4, xf=[1, np.pi, 0, 0], bound=(-20, 20), guess=0.0,
-                     cost=lambda x, u: u[0] ** 2, states="q1 q2 v1 v2", controls="force"),
-    "pendulum": dict(f=pendulum, T=4.0, x0=[0.0] * 2, xf=[np.pi, 0], bound=(-6, 6), guess=0.1,
-                     cost=lambda x, u: u[0] ** 2, states="angle rate", controls="torque"),
-    "quadrotor": dict(f=quadrotor, T=3.0, x0=[0.0] * 12, xf=[3, 3, 1] + [0] * 9, bound=(0, 3), guess=HOVER,
-                      cost=lambda x, u: sum((u[i] - HOVER) ** 2 for i in range(4))
-                      + 0.05 * (x[9] ** 2 + x[10] ** 2 + x[11] ** 2),
-                      states="r[3] v[3] a[3] w[3]", controls="thrust[4]"),
+    "cartpole": dict(
+        f=cartpole,
+        T=2.0,
+        x0=[0.0] * 4,
+        xf=[1, np.pi, 0, 0],
+        bound=(-20, 20),
+        guess=0.0,
+        cost=lambda x, u: u[0] ** 2,
+        states="q1 q2 v1 v2",
+        controls="force",
+    ),
+    "pendulum": dict(
+        f=pendulum,
+        T=4.0,
+        x0=[0.0] * 2,
+        xf=[np.pi, 0],
+        bound=(-6, 6),
+        guess=0.1,
+        cost=lambda x, u: u[0] ** 2,
+        states="angle rate",
+        controls="torque",
+    ),
+    "quadrotor": dict(
+        f=quadrotor,
+        T=3.0,
+        x0=[0.0] * 12,
+        xf=[3, 3, 1] + [0] * 9,
+        bound=(0, 3),
+        guess=HOVER,
+        cost=lambda x, u: sum((u[i] - HOVER) ** 2 for i in range(4)) + 0.05 * (x[9] ** 2 + x[10] ** 2 + x[11] ** 2),
+        states="r[3] v[3] a[3] w[3]",
+        controls="thrust[4]",
+    ),
 }
 
 
 def rk4_map(f: Callable, h: float) -> Callable:
     """One RK4 step of f as a discrete system's function."""
+
     def step(t, x, u, p):
         def g(y):
             return np.array(f(t, y, u, p), like=x)
+
         k1 = g(x)
         k2 = g(x + h / 2 * k1)
         k3 = g(x + h / 2 * k2)
         k4 = g(x + h * k3)
         return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+
     return step
 
 
@@ -97,10 +135,23 @@ def ours(name: str, N: int = 100) -> adjoint.OptimalControlProblem:
     cost = I["cost"]
     path = None
     if name == "quadrotor":
-        path = {"cylinders": (lambda t, x, u, p: [(x[0] - a) ** 2 + (x[1] - b) ** 2 - r ** 2 for a, b, r in CYLINDERS], 0, None)}
+        path = {
+            "cylinders": (
+                lambda t, x, u, p: [(x[0] - a) ** 2 + (x[1] - b) ** 2 - r**2 for a, b, r in CYLINDERS],
+                0,
+                None,
+            )
+        }
     return adjoint.OptimalControlProblem(
-        system, initial=I["x0"], final=I["xf"], bounds={c: I["bound"] for c in system.controls}, t=(0, N),
-        running=lambda t, x, u, p: h * cost(x, u), path=path, guess={c: I["guess"] for c in system.controls})
+        system,
+        initial=I["x0"],
+        final=I["xf"],
+        bounds=dict.fromkeys(system.controls, I["bound"]),
+        t=(0, N),
+        running=lambda t, x, u, p: h * cost(x, u),
+        path=path,
+        guess=dict.fromkeys(system.controls, I["guess"]),
+    )
 
 
 # ------------------------------------------------------------------------------------------------ CasADi
@@ -113,13 +164,14 @@ def casadi_programme(name: str, N: int = 100) -> tuple[dict, dict]:
 
     def rhs(y):
         return ca.vertcat(*f(0.0, _Numpy(y), _Numpy(u), None))
+
     k1 = rhs(x)
     k2 = rhs(x + h / 2 * k1)
     k3 = rhs(x + h / 2 * k2)
     k4 = rhs(x + h * k3)
     F = ca.Function("F", [x, u], [x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)])
     L = ca.Function("L", [x, u], [h * I["cost"](x, u)])
-    G = ca.Function("G", [x], [ca.vertcat(*[(x[0] - a) ** 2 + (x[1] - b) ** 2 - r ** 2 for a, b, r in CYLINDERS])])
+    G = ca.Function("G", [x], [ca.vertcat(*[(x[0] - a) ** 2 + (x[1] - b) ** 2 - r**2 for a, b, r in CYLINDERS])])
     X = [ca.MX.sym(f"x{k}", n) for k in range(N + 1)]
     U = [ca.MX.sym(f"u{k}", m) for k in range(N)]
     w, g, lbg, ubg, equality, start, J = [], [], [], [], [], [], 0
@@ -131,6 +183,7 @@ def casadi_programme(name: str, N: int = 100) -> tuple[dict, dict]:
         lbg.extend([low] * k)
         ubg.extend([high] * k)
         equality.extend([equal] * k)
+
     line = np.linspace(I["x0"], I["xf"], N + 1)
     for k in range(N):
         w += [X[k], U[k]]
@@ -176,6 +229,7 @@ def casadi_solver(name: str, plugin: str, options: dict) -> tuple[Callable, floa
     def solve() -> tuple[float, int]:
         result = solver(**arguments)
         return float(result["f"]), solver.stats()["iter_count"]
+
     return solve, setup
 
 
@@ -208,16 +262,23 @@ def goddard_trapezoid(N: int) -> tuple[Callable, float]:
     def solve() -> tuple[float, int]:
         solution = o.solve()
         return float(solution.value(X[0, -1])), solution.stats()["iter_count"]
+
     return solve, setup
 
 
 def goddard() -> adjoint.OptimalControlProblem:
     def rocket(t, x, u, p):
         h, v, m = x
-        return [v, (u[0] - 310 * v ** 2 * np.exp(-500 * (h - 1))) / m - 1 / h ** 2, -2 * u[0]]
+        return [v, (u[0] - 310 * v**2 * np.exp(-500 * (h - 1))) / m - 1 / h**2, -2 * u[0]]
+
     return adjoint.OptimalControlProblem(
-        adjoint.System(rocket, "h v m", "thrust"), initial=dict(h=1, v=0, m=1), final=dict(m=0.6),
-        bounds=dict(thrust=(0, 3.5)), maximize=lambda t, x, p: x[0], t=(0, adjoint.free(0.2)))
+        adjoint.System(rocket, "h v m", "thrust"),
+        initial=dict(h=1, v=0, m=1),
+        final=dict(m=0.6),
+        bounds=dict(thrust=(0, 3.5)),
+        maximize=lambda t, x, p: x[0],
+        t=(0, adjoint.free(0.2)),
+    )
 
 
 def chain_matrices() -> tuple[np.ndarray, np.ndarray]:
@@ -237,8 +298,13 @@ def chain(boxed: bool, N: int = 1000) -> adjoint.OptimalControlProblem:
     A, B = chain_matrices()
     system = adjoint.System(lambda t, x, u, p: A @ x + B @ u, "q[6] v[6]", "u[4]", discrete=True, name="chain")
     return adjoint.OptimalControlProblem(
-        system, initial=CHAIN_START, t=(0, N), bounds={c: (-0.5, 0.5) for c in system.controls} if boxed else None,
-        running=lambda t, x, u, p: 0.5 * (x @ x) + 0.05 * (u @ u), minimize=lambda t, x, p: 5 * (x @ x))
+        system,
+        initial=CHAIN_START,
+        t=(0, N),
+        bounds=dict.fromkeys(system.controls, (-0.5, 0.5)) if boxed else None,
+        running=lambda t, x, u, p: 0.5 * (x @ x) + 0.05 * (u @ u),
+        minimize=lambda t, x, p: 5 * (x @ x),
+    )
 
 
 def chain_fatrop(boxed: bool, N: int = 1000) -> tuple[Callable, float]:
@@ -267,13 +333,18 @@ def chain_fatrop(boxed: bool, N: int = 1000) -> tuple[Callable, float]:
         J += L(X[k], U[k])
     J += 5 * ca.dot(X[N], X[N])
     w.append(X[N])
-    solver = ca.nlpsol("s", "fatrop", dict(x=ca.veccat(*w), f=J, g=ca.vertcat(*g)),
-                       FATROP | {"structure_detection": "auto", "equality": equality, "expand": True})
+    solver = ca.nlpsol(
+        "s",
+        "fatrop",
+        dict(x=ca.veccat(*w), f=J, g=ca.vertcat(*g)),
+        FATROP | {"structure_detection": "auto", "equality": equality, "expand": True},
+    )
     setup = time.perf_counter() - clock
 
     def solve() -> tuple[float, int]:
         result = solver(x0=0, lbg=low, ubg=high)
         return float(result["f"]), solver.stats()["iter_count"]
+
     return solve, setup
 
 
@@ -289,7 +360,7 @@ def chain_piqp(N: int = 1000) -> tuple[Callable, float]:
     a = ca.DM(ca.Sparsity(*M.shape, M.indptr.tolist(), M.indices.tolist()), M.data)
     h = ca.diag(ca.DM(H))
     low = np.full(16 * N + 12, -np.inf)
-    low.reshape(-1)[:16 * N].reshape(N, 16)[:, 12:] = -0.5
+    low.reshape(-1)[: 16 * N].reshape(N, 16)[:, 12:] = -0.5
     high = -low
     low[:12] = high[:12] = CHAIN_START
     solver = ca.conic("s", "piqp", dict(h=h.sparsity(), a=a.sparsity()), {"error_on_fail": False})
@@ -299,11 +370,13 @@ def chain_piqp(N: int = 1000) -> tuple[Callable, float]:
     def solve() -> tuple[float, int]:
         result = solver(h=h, a=a, lbx=low, ubx=high, lba=zero, uba=zero)
         return float(result["cost"]), int(solver.stats().get("iter_count", -1))
+
     return solve, setup
 
 
 def chain_crocoddyl(boxed: bool, N: int = 1000) -> tuple[Callable, float]:
     import crocoddyl
+
     clock = time.perf_counter()
     A, B = chain_matrices()
 
@@ -314,6 +387,7 @@ def chain_crocoddyl(boxed: bool, N: int = 1000) -> tuple[Callable, float]:
         if boxed:
             m.u_lb, m.u_ub = -0.5 * np.ones(4), 0.5 * np.ones(4)
         return m
+
     problem = crocoddyl.ShootingProblem(CHAIN_START, [model(np.eye(12))] * N, model(10 * np.eye(12)))
     problem.nthreads = 1
     solver = (crocoddyl.SolverBoxFDDP if boxed else crocoddyl.SolverDDP)(problem)
@@ -323,13 +397,14 @@ def chain_crocoddyl(boxed: bool, N: int = 1000) -> tuple[Callable, float]:
     def solve() -> tuple[float, int]:
         solver.solve([CHAIN_START] * (N + 1), [np.zeros(4)] * N, 100, False, 1e-9)
         return float(solver.cost), int(solver.iter)
+
     return solve, setup
 
 
 # ------------------------------------------------------------------------------------------------ the run
 def our_solver(make: Callable[[], adjoint.OptimalControlProblem], **options: object) -> tuple[Callable, float]:
     """Solver and its set-up time from an empty disk cache (the solver's own kernels apart)."""
-    adjoint.solve(goddard(), intervals=5, certificate=False)       # kernels are loaded once a process, before any figure
+    adjoint.solve(goddard(), intervals=5, certificate=False)  # kernels are loaded once a process, before any figure
     problem, cold = first_solve(make, **options)
 
     def solve() -> tuple[float, int]:
@@ -337,10 +412,13 @@ def our_solver(make: Callable[[], adjoint.OptimalControlProblem], **options: obj
         if not s.converged:
             print("  not converged:", s.status)
         return s.cost, s.iterations
+
     return solve, cold
 
 
-def first_solve(make: Callable[[], adjoint.OptimalControlProblem], **options: object) -> tuple[adjoint.OptimalControlProblem, float]:
+def first_solve(
+    make: Callable[[], adjoint.OptimalControlProblem], **options: object
+) -> tuple[adjoint.OptimalControlProblem, float]:
     """A new problem and the seconds from its function to the ready solver, with an empty disk cache."""
     keep = os.environ.get("ADJOINT_CACHE_DIR")
     with tempfile.TemporaryDirectory() as folder:
@@ -363,8 +441,12 @@ def scaling() -> None:
         solution = adjoint.solve(problem, certificate=False)
         seconds = time.perf_counter() - clock
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"scaling    chain N = {N:6d}: {1e3 * seconds:8.1f} ms, {1e6 * seconds / N:6.2f} us a step, process peak {memory:6.0f} MB, "
-              f"{solution.iterations} iterations, cost {solution.cost:.8g}", flush=True)
+        print(
+            f"scaling    chain N = {N:6d}: {1e3 * seconds:8.1f} ms, {1e6 * seconds / N:6.2f} us a step, "
+            f"process peak {memory:6.0f} MB, "
+            f"{solution.iterations} iterations, cost {solution.cost:.8g}",
+            flush=True,
+        )
 
 
 SETUP_CODE = """
@@ -386,9 +468,18 @@ def set_up() -> None:
             environment = os.environ | {"ADJOINT_CACHE_DIR": folder, "ADJOINT_QUIET": "1"}
             kernels = SETUP_CODE.format(here=here, make="b.goddard")
             subprocess.run([sys.executable, "-c", kernels], env=environment, check=True, capture_output=True)
-            seconds = [float(subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True,
-                                            text=True).stdout) for _ in range(4)]
-        print(f"set-up     {name:10s} empty cache {seconds[0]:.3f} s, from the cache {np.median(seconds[1:]):.3f} s", flush=True)
+            seconds = [
+                float(
+                    subprocess.run(
+                        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+                    ).stdout
+                )
+                for _ in range(4)
+            ]
+        print(
+            f"set-up     {name:10s} empty cache {seconds[0]:.3f} s, from the cache {np.median(seconds[1:]):.3f} s",
+            flush=True,
+        )
 
 
 def first() -> None:
@@ -414,15 +505,29 @@ def compare(name: str, entries: list[tuple[str, Callable, float]]) -> None:
     first = float(np.median(times[0]))
     for (label, _, setup), seconds, (cost, iterations) in zip(entries, times, results, strict=True):
         middle = float(np.median(seconds))
-        print(f"{name:10s} {label:34s} median {1e3 * middle:8.2f} ms  fastest {1e3 * min(seconds):8.2f}  x{middle / first:6.2f}"
-              f"  set-up {setup:7.3f} s  {iterations:4d} iterations  cost {cost:.8g}", flush=True)
+        print(
+            f"{name:10s} {label:34s} median {1e3 * middle:8.2f} ms  fastest {1e3 * min(seconds):8.2f}  "
+            f"x{middle / first:6.2f}"
+            f"  set-up {setup:7.3f} s  {iterations:4d} iterations  cost {cost:.8g}",
+            flush=True,
+        )
 
 
 def main() -> None:
     jit = "--no-jit" not in sys.argv
-    names = [a for a in sys.argv[1:] if not a.startswith("-")] or [*INSTANCES, "goddard", "lqr", "lqr_box", "scaling", "setup", "first"]
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-          f"CasADi {ca.__version__}, lanes {adjoint.native.lane_width()}")
+    names = [a for a in sys.argv[1:] if not a.startswith("-")] or [
+        *INSTANCES,
+        "goddard",
+        "lqr",
+        "lqr_box",
+        "scaling",
+        "setup",
+        "first",
+    ]
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"CasADi {ca.__version__}, lanes {adjoint.native.lane_width()}"
+    )
     for name in names:
         if name in ("scaling", "setup", "first"):
             {"scaling": scaling, "setup": set_up, "first": first}[name]()
@@ -431,20 +536,29 @@ def main() -> None:
         if name in INSTANCES:
             solve, cold = our_solver(lambda name=name: ours(name))
             entries.append(("adjoint", solve, cold))
-            peers = [("fatrop, expanded", "fatrop", FATROP | {"expand": True}), ("IPOPT, expanded", "ipopt", IPOPT | {"expand": True})]
+            peers = [
+                ("fatrop, expanded", "fatrop", FATROP | {"expand": True}),
+                ("IPOPT, expanded", "ipopt", IPOPT | {"expand": True}),
+            ]
             if jit:
                 peers.insert(0, ("fatrop, gcc -O1", "fatrop", FATROP | JIT))
             for label, plugin, options in peers:
                 peer, setup = casadi_solver(name, plugin, options)
                 entries.append((f"CasADi {label}", peer, setup))
         elif name == "goddard":
-            for label, options in (("adjoint gauss3, N=34", dict(intervals=34)), ("adjoint gauss2, N=50", dict(intervals=50, method="gauss2")),
-                                   ("adjoint, refined and certified", {})):
+            for label, options in (
+                ("adjoint gauss3, N=34", dict(intervals=34)),
+                ("adjoint gauss2, N=50", dict(intervals=50, method="gauss2")),
+                ("adjoint, refined and certified", {}),
+            ):
                 if options:
                     solve, cold = our_solver(goddard, **options)
                 else:
                     problem = goddard()
-                    solve, cold = (lambda problem=problem: (lambda s: (s.cost, s.iterations))(adjoint.solve(problem))), float("nan")
+                    solve, cold = (
+                        (lambda problem=problem: (lambda s: (s.cost, s.iterations))(adjoint.solve(problem))),
+                        float("nan"),
+                    )
                 entries.append((label, solve, cold))
             peer, setup = goddard_trapezoid(100)
             entries.append(("CasADi trapezoid N=100, IPOPT", peer, setup))

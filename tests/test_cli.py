@@ -309,7 +309,8 @@ def rows_of(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines() if re.match(r" +\d+ ", line)]
 
 
-def test_the_plain_table_has_a_line_for_each_iteration_in_the_problems_own_sense(capsys):
+def test_the_plain_table_has_a_line_for_each_iteration_in_the_problems_own_sense(capsys, monkeypatch):
+    monkeypatch.setenv("ADJOINT_QUIET", "1")  # no announcement of a compilation before the table
     main(["solve", "goddard_rocket", "--intervals", "30"])
     shown = capsys.readouterr()
     options = dict(problems.recommended("goddard_rocket")) | {"intervals": 30}
@@ -343,16 +344,17 @@ class Terminal(io.StringIO):
 def test_a_terminal_gets_one_table_that_keeps_its_last_rows(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("LINES", "20")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "80")
     stream = Terminal()
     with progress(-1.0, stream) as show:
         assert isinstance(show, LiveProgress)
         for iteration in range(40):
-            show([iteration, 2.5, 0.0, 1e-3, 1e-1, 1.0, 0.0, 1.0, 1.0, 1.0])
+            show([iteration, -123456.789, 1e-5, 1e-3, 1e-1, 1e-2, 1e-4, 1.0, 1.0, 1.0])
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     last = text[text.rindex("regularisation"):]
-    assert re.search(r"39 +-2\.5 ", last) and "26 earlier rows" in last
+    assert re.search(r"39 +123456\.789 ", last) and "26 earlier rows" in last
     assert " 24 " not in last
+    assert "1.0e-05 1.0e-03 1.0e-01 1.0e-02" in " ".join(last.split()) and "\N{HORIZONTAL ELLIPSIS}" not in last
 
 
 # -- interruption

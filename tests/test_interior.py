@@ -23,7 +23,7 @@ from scipy.optimize import linprog, lsq_linear
 import adjoint
 from adjoint import OptimalControlProblem, System, free
 
-NU = 5e-7       # allowed error of the stationarity, relative to the largest costate: tol is 1e-9 on the scaled problem
+NU = 5e-7  # allowed error of the stationarity, relative to the largest costate: tol is 1e-9 on the scaled problem
 
 
 # --- problems written with functions that CasADi and NumPy both understand
@@ -39,8 +39,14 @@ def swing_cost(t, x, u, p):
 
 def swing_up(torque=6.0, **more):
     return OptimalControlProblem(
-        System(pendulum, "angle speed", "torque"), initial=dict(angle=0, speed=0), final=dict(angle=np.pi, speed=0),
-        bounds=dict(torque=(-torque, torque)), t=(0, 4), running=swing_cost, **more)
+        System(pendulum, "angle speed", "torque"),
+        initial=dict(angle=0, speed=0),
+        final=dict(angle=np.pi, speed=0),
+        bounds=dict(torque=(-torque, torque)),
+        t=(0, 4),
+        running=swing_cost,
+        **more,
+    )
 
 
 def cart(t, x, u, p):
@@ -67,9 +73,15 @@ def cart_problem(path=True, maximise=False, speed=None):
     if speed is not None:
         bounds["speed"] = (None, speed)
     return OptimalControlProblem(
-        System(cart, "position speed", "push brake", "drag"), initial=dict(position=1, speed=0), final=dict(speed=0.1),
-        bounds=bounds, parameters=dict(drag=0.3), t=(0, 2),
-        path=dict(wall=(cart_path, [-0.2, -np.inf], [1.1, 0.4])) if path else None, **cost)
+        System(cart, "position speed", "push brake", "drag"),
+        initial=dict(position=1, speed=0),
+        final=dict(speed=0.1),
+        bounds=bounds,
+        parameters=dict(drag=0.3),
+        t=(0, 2),
+        path=dict(wall=(cart_path, [-0.2, -np.inf], [1.1, 0.4])) if path else None,
+        **cost,
+    )
 
 
 def flat(values):
@@ -133,7 +145,7 @@ def kkt_collocation(solution, functions, terminal_gradient):
             along_u = l_u(*point)[0] + lam[k, j] @ f_u(*point) + mu[k, j] @ g_u(*point) + nu_u[k, j]
             along_x = l_x(*point)[0] + lam[k, j] @ f_x(*point) + mu[k, j] @ g_x(*point)
             if not (radau and j == stages - 1):
-                along_x = along_x + nu_x[k, j]      # the bounds of the last Radau node are those of the knot
+                along_x = along_x + nu_x[k, j]  # the bounds of the last Radau node are those of the knot
             along_x = h[k] * method.b[j] * along_x - B[:, j] @ y + weight[j] * s.costate[k + 1]
             defect = h[k] * f(*point).ravel() - B[j] @ (X[k] - s.x[k])
             worst["U"] = max(worst["U"], adjusted(along_u, scale))
@@ -161,7 +173,9 @@ def assert_complementary(multiplier, value, lower, upper, label):
     assert np.all(value <= upper + 3e-8 * reach), f"{label} above"
     assert np.all(value >= lower - 3e-8 * reach), f"{label} below"
     gap = np.where(multiplier > 0, upper - value, value - lower)
-    assert np.all(np.where(np.isfinite(gap), np.abs(multiplier) * np.abs(gap), 0.0) <= 1e-5 * scale * reach), f"{label} gap"
+    assert np.all(np.where(np.isfinite(gap), np.abs(multiplier) * np.abs(gap), 0.0) <= 1e-5 * scale * reach), (
+        f"{label} gap"
+    )
     if not np.isfinite(upper):
         assert np.all(multiplier <= 0), f"{label}: no upper bound, but a multiplier"
     if not np.isfinite(lower):
@@ -170,12 +184,20 @@ def assert_complementary(multiplier, value, lower, upper, label):
 
 @functools.cache
 def solved(kind, method, maximise=False):
-    problem = {"pendulum": swing_up, "cart": functools.partial(cart_problem, maximise=maximise),
-               "speed limit": functools.partial(cart_problem, path=False, speed=0.25)}[kind]()
+    problem = {
+        "pendulum": swing_up,
+        "cart": functools.partial(cart_problem, maximise=maximise),
+        "speed limit": functools.partial(cart_problem, path=False, speed=0.25),
+    }[kind]()
     return adjoint.solve(problem, method=method, intervals=20, certificate=False, tol=1e-9)
 
 
-METHODS = {"gauss2": adjoint.gauss(2), "gauss3": adjoint.gauss(3), "radau2": adjoint.radau(2), "radau3": adjoint.radau(3)}
+METHODS = {
+    "gauss2": adjoint.gauss(2),
+    "gauss3": adjoint.gauss(3),
+    "radau2": adjoint.radau(2),
+    "radau3": adjoint.radau(3),
+}
 CART = (cart, cart_cost, cart_path, 2, 2, 1)
 
 
@@ -197,7 +219,7 @@ def test_kkt_of_collocation_with_path_constraints(method, maximise):
     assert_complementary(wall[..., 1], g[:, 1], -np.inf, 0.4, "wall[1]")
     assert_complementary(s.bound_multipliers["push"], s["push"], 0, 1.5, "push")
     assert_complementary(s.bound_multipliers["brake"], s["brake"], 0, 0.7, "brake")
-    assert np.abs(s.bound_multipliers["push"]).max() > 1e-2     # not vacuous
+    assert np.abs(s.bound_multipliers["push"]).max() > 1e-2  # not vacuous
     np.testing.assert_allclose(s.x[0], [1, 0], atol=1e-12)
     assert abs(s.x[-1, 1] - 0.1) < 1e-8
 
@@ -279,8 +301,9 @@ def lq_problem(A, B, root, target, x0, N, bound, state_bound=None):
 
     system = System(step, f"x[{n}]", f"u[{m}]", discrete=True)
     bounds = dict(u=(-bound, bound)) | ({} if state_bound is None else dict(x=(-state_bound, state_bound)))
-    return OptimalControlProblem(system, initial=x0, bounds=bounds, t=(0, N), running=cost,
-                                 minimize=lambda t, x, p: (x - target) @ (x - target))
+    return OptimalControlProblem(
+        system, initial=x0, bounds=bounds, t=(0, N), running=cost, minimize=lambda t, x, p: (x - target) @ (x - target)
+    )
 
 
 def condensed(A, B, root, target, x0, N):
@@ -290,7 +313,7 @@ def condensed(A, B, root, target, x0, N):
     for k in range(N):
         base.append(A @ base[-1])
         step = A @ G[-1]
-        step[:, k * m:(k + 1) * m] += (1 + 0.3 * np.sin(k)) * B
+        step[:, k * m : (k + 1) * m] += (1 + 0.3 * np.sin(k)) * B
         G.append(step)
     L = [root @ G[k] / np.sqrt(2) for k in range(N)] + [G[N], np.sqrt(0.25) * np.eye(N * m)]
     r = [root @ (target - base[k]) / np.sqrt(2) for k in range(N)] + [target - base[N], np.zeros(N * m)]
@@ -309,7 +332,7 @@ def test_random_convex_quadratic_programmes_with_control_bounds(seed):
     np.testing.assert_allclose(s.cost, 2 * best.cost, rtol=1e-7)
     np.testing.assert_allclose(s.u.ravel(), best.x, atol=2e-5)
     np.testing.assert_allclose(s.x.ravel(), (base + G @ best.x).ravel(), atol=2e-4)
-    assert 0 < np.sum(best.active_mask != 0) < best.x.size          # some bounds are active, some are not
+    assert 0 < np.sum(best.active_mask != 0) < best.x.size  # some bounds are active, some are not
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -322,15 +345,24 @@ def test_random_convex_quadratic_programmes_with_state_bounds(seed):
     bound = 1.5 * np.abs(free_u).max()
     # The least bound on |x| that leaves anything feasible: min b, |base + G u| <= b, |u| <= bound.
     column = np.ones((flat_base.size, 1))
-    least = linprog(np.append(np.zeros(N * 2), 1.0), np.vstack([np.hstack([flat_G, -column]), np.hstack([-flat_G, -column])]),
-                    np.concatenate([-flat_base, flat_base]), bounds=[(-bound, bound)] * (N * 2) + [(0, None)]).fun
+    least = linprog(
+        np.append(np.zeros(N * 2), 1.0),
+        np.vstack([np.hstack([flat_G, -column]), np.hstack([-flat_G, -column])]),
+        np.concatenate([-flat_base, flat_base]),
+        bounds=[(-bound, bound)] * (N * 2) + [(0, None)],
+    ).fun
     limit = 0.5 * (least + np.abs(base + G @ free_u).max())
     s = adjoint.solve(lq_problem(A, B, root, target, x0, N, bound, limit), certificate=False, tol=1e-10)
-    oracle = ca.conic("oracle", "qrqp", {"h": ca.Sparsity.dense(N * 2, N * 2), "a": ca.Sparsity.dense((N + 1) * 3, N * 2)},
-                      {"print_iter": False, "print_header": False, "print_info": False, "error_on_fail": True})
-    best = oracle(h=2 * L.T @ L, g=-2 * L.T @ r, a=flat_G, lba=-limit - flat_base, uba=limit - flat_base,
-                  lbx=-bound, ubx=bound)
-    assert np.abs(s.x).max() > limit * (1 - 1e-6)          # active
+    oracle = ca.conic(
+        "oracle",
+        "qrqp",
+        {"h": ca.Sparsity.dense(N * 2, N * 2), "a": ca.Sparsity.dense((N + 1) * 3, N * 2)},
+        {"print_iter": False, "print_header": False, "print_info": False, "error_on_fail": True},
+    )
+    best = oracle(
+        h=2 * L.T @ L, g=-2 * L.T @ r, a=flat_G, lba=-limit - flat_base, uba=limit - flat_base, lbx=-bound, ubx=bound
+    )
+    assert np.abs(s.x).max() > limit * (1 - 1e-6)  # active
     assert s.converged, s.status
     np.testing.assert_allclose(s.cost, float(best["cost"]) + r @ r, rtol=1e-6)
     np.testing.assert_allclose(s.u.ravel(), best["x"].full().ravel(), atol=1e-4)
@@ -355,7 +387,7 @@ def test_a_warm_start_at_the_solution_is_over_at_once(kind, method):
     assert again.iterations <= 3
     np.testing.assert_allclose(again.cost, first.cost, rtol=1e-7)
     np.testing.assert_allclose(again.x, first.x, atol=1e-5)
-    assert first.iterations > 5         # the first time was work
+    assert first.iterations > 5  # the first time was work
 
 
 def test_a_start_that_needs_restoration_is_restored():
@@ -381,8 +413,8 @@ def test_every_step_is_in_the_history():
     np.testing.assert_array_equal(s.history[:, 0], np.arange(s.iterations + 1))
     assert s.history.shape[1] == len(adjoint.Solution.HISTORY)
     np.testing.assert_allclose(s.history[-1, 1], s.cost, rtol=1e-12)
-    assert s.history[-1, 2] <= 1e-8                     # the violation at the end
-    assert np.all(np.diff(s.history[:, 4]) <= 0)        # mu never grows
+    assert s.history[-1, 2] <= 1e-8  # the violation at the end
+    assert np.all(np.diff(s.history[:, 4]) <= 0)  # mu never grows
     assert len(seen) >= s.iterations
 
 
@@ -396,10 +428,18 @@ def test_the_certificates_optimality_is_what_the_tolerance_says():
 
 def test_free_time_has_its_own_stationarity():
     # min tf + u^2 integrated: H = 0 along the solution, and the costate of the end is that of tf
-    s = adjoint.solve(OptimalControlProblem(
-        System(lambda t, x, u, p: [x[1], u[0]], "x v", "u"), initial=dict(x=0, v=0), final=dict(x=1, v=0),
-        t=(0, free(1.0, 0.1)), running=lambda t, x, u, p: u[0] ** 2, minimize=lambda t, x, p: t), intervals=20)
+    s = adjoint.solve(
+        OptimalControlProblem(
+            System(lambda t, x, u, p: [x[1], u[0]], "x v", "u"),
+            initial=dict(x=0, v=0),
+            final=dict(x=1, v=0),
+            t=(0, free(1.0, 0.1)),
+            running=lambda t, x, u, p: u[0] ** 2,
+            minimize=lambda t, x, p: t,
+        ),
+        intervals=20,
+    )
     H = s.node_u[:, 0] ** 2 + s.node_costate[:, 0] * s.node_x[:, 1] + s.node_costate[:, 1] * s.node_u[:, 0]
     assert s.optimal, s.status
     np.testing.assert_allclose(H, -1.0, atol=1e-6)
-    np.testing.assert_allclose(s.tf, 36 ** 0.25, rtol=1e-7)     # 12 / T^3 + T is least there
+    np.testing.assert_allclose(s.tf, 36**0.25, rtol=1e-7)  # 12 / T^3 + T is least there

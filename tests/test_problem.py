@@ -1,4 +1,4 @@
-"""Bad input: every mistake gets a sentence that names the thing, before anything is solved; never a foreign traceback."""
+"""Bad input: every mistake gets a sentence that names the thing, before anything is solved; never a foreign error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def problem(**more):
 
 
 def robot(**more):
-    return OptimalControlProblem(ARM, **(dict(initial=dict(q=[0, 0, 0]), running=effort, parameters=dict(mass=1.0, k=[1, 2])) | more))
+    return OptimalControlProblem(
+        ARM, **(dict(initial=dict(q=[0, 0, 0]), running=effort, parameters=dict(mass=1.0, k=[1, 2])) | more)
+    )
 
 
 nan, inf = math.nan, math.inf
@@ -53,7 +55,13 @@ MISTAKES = {
     "nan in the mapping": (lambda: problem(initial=dict(position=nan)), "initial", "'position'"),
     "nan in a pair": (lambda: problem(final=dict(position=(0, nan))), "final", "'position'", "NaN"),
     "crossing pair": (lambda: problem(final=dict(position=(2, 1))), "final", "'position'", "cross"),
-    "end outside its bounds": (lambda: problem(bounds=dict(position=(1, 2))), "initial", "'position'", "outside", "(1, 2)"),
+    "end outside its bounds": (
+        lambda: problem(bounds=dict(position=(1, 2))),
+        "initial",
+        "'position'",
+        "outside",
+        "(1, 2)",
+    ),
     "group of wrong length": (lambda: robot(initial=dict(q=[0, 0])), "initial", "'q'", "3"),
     "group with infinite value": (lambda: robot(initial=dict(q=[0, 0, inf])), "initial", "'q'", "finite"),
     "a string of states": (lambda: problem(initial="position"), "initial"),
@@ -69,7 +77,11 @@ MISTAKES = {
     "bound of a parameter": (lambda: robot(bounds=dict(mass=(0, 1))), "'mass'", "parameter", "free"),
     "bounds of a group as arrays": (lambda: robot(bounds=dict(q=([0, 0], [1, 1]))), "'q'"),
     # cost
-    "minimise and maximise": (lambda: problem(minimize=lambda t, x, p: t, maximize=lambda t, x, p: t), "minimize", "maximize"),
+    "minimise and maximise": (
+        lambda: problem(minimize=lambda t, x, p: t, maximize=lambda t, x, p: t),
+        "minimize",
+        "maximize",
+    ),
     "running is a number": (lambda: problem(running=3.0), "running", "3.0"),
     "minimize is a name": (lambda: problem(minimize="t"), "minimize", "'t'"),
     "maximize is a number": (lambda: problem(maximize=2.0), "maximize", "2.0"),
@@ -200,9 +212,14 @@ def test_only_problems_are_solved(thing):
 
 def test_a_guess_of_a_group_or_a_parameter_is_checked():
     start = robot(parameters=dict(mass=free(1.0), k=[1, 2]), final=dict(q=[1, 1, 1]))
-    for guess, words in ((dict(q=[1, 2]), ("'q'", "(2,)", "3")), (dict(q=np.zeros((5, 2))), ("'q'", "(5, 2)")),
-                         (dict(mass=[1, 2]), ("'mass'",)), (dict(mass=nan), ("'mass'", "finite")), (dict(mass="heavy"), ("'mass'",)),
-                         (dict(q=lambda t: [t, t]), ("'q'", "3"))):
+    for guess, words in (
+        (dict(q=[1, 2]), ("'q'", "(2,)", "3")),
+        (dict(q=np.zeros((5, 2))), ("'q'", "(5, 2)")),
+        (dict(mass=[1, 2]), ("'mass'",)),
+        (dict(mass=nan), ("'mass'", "finite")),
+        (dict(mass="heavy"), ("'mass'",)),
+        (dict(q=lambda t: [t, t]), ("'q'", "3")),
+    ):
         with pytest.raises(InputError) as error:
             adjoint.solve(start, intervals=4, certificate=False, guess=guess)
         assert all(word in str(error.value) for word in words), (guess, str(error.value))
@@ -212,8 +229,13 @@ def test_a_solution_of_another_problem_is_no_guess():
     s = adjoint.solve(GOOD, intervals=4, certificate=False)
     with pytest.raises(InputError, match="other states or controls"):
         adjoint.solve(robot(final=dict(q=[1, 1, 1])), intervals=4, guess=s)
-    one = OptimalControlProblem(System(lambda t, x, u, p: [x[1], u[0] * p[0]], "position speed", "force", "gain"),
-                                initial=dict(position=0, speed=0), final=dict(position=1), parameters=dict(gain=2.0), running=effort)
+    one = OptimalControlProblem(
+        System(lambda t, x, u, p: [x[1], u[0] * p[0]], "position speed", "force", "gain"),
+        initial=dict(position=0, speed=0),
+        final=dict(position=1),
+        parameters=dict(gain=2.0),
+        running=effort,
+    )
     with pytest.raises(InputError, match="parameter"):
         adjoint.solve(one, intervals=4, guess=s)
 
@@ -221,31 +243,60 @@ def test_a_solution_of_another_problem_is_no_guess():
 # --- functions of the user that go wrong when they are traced
 
 WRONG_FUNCTIONS = {
-    "dynamics of wrong length": (lambda: OptimalControlProblem(System(lambda t, x, u, p: [x[1]], "x v", "u", name="lame"),
-                                                               running=effort), "lame", "1", "2"),
-    "dynamics index": (lambda: OptimalControlProblem(System(lambda t, x, u, p: [x[1], u[3]], "x v", "u", name="lame"),
-                                                     running=effort), "lame", "index"),
-    "dynamics raise": (lambda: OptimalControlProblem(System(lambda t, x, u, p: [x[1], 1 / 0], "x v", "u", name="lame"),
-                                                     running=effort), "lame", "division"),
-    "dynamics return nothing": (lambda: OptimalControlProblem(System(lambda t, x, u, p: None, "x v", "u", name="lame"),
-                                                              running=effort), "lame", "None"),
-    "dynamics return text": (lambda: OptimalControlProblem(System(lambda t, x, u, p: ["a", "b"], "x v", "u", name="lame"),
-                                                           running=effort), "lame"),
+    "dynamics of wrong length": (
+        lambda: OptimalControlProblem(System(lambda t, x, u, p: [x[1]], "x v", "u", name="lame"), running=effort),
+        "lame",
+        "1",
+        "2",
+    ),
+    "dynamics index": (
+        lambda: OptimalControlProblem(System(lambda t, x, u, p: [x[1], u[3]], "x v", "u", name="lame"), running=effort),
+        "lame",
+        "index",
+    ),
+    "dynamics raise": (
+        lambda: OptimalControlProblem(
+            System(lambda t, x, u, p: [x[1], 1 / 0], "x v", "u", name="lame"), running=effort
+        ),
+        "lame",
+        "division",
+    ),
+    "dynamics return nothing": (
+        lambda: OptimalControlProblem(System(lambda t, x, u, p: None, "x v", "u", name="lame"), running=effort),
+        "lame",
+        "None",
+    ),
+    "dynamics return text": (
+        lambda: OptimalControlProblem(System(lambda t, x, u, p: ["a", "b"], "x v", "u", name="lame"), running=effort),
+        "lame",
+    ),
     "running returns two": (lambda: problem(running=lambda t, x, u, p: [u[0], x[0]]), "running cost", "2"),
     "running returns nothing": (lambda: problem(running=lambda t, x, u, p: None), "running cost", "None"),
     "running takes three": (lambda: problem(running=lambda t, x, u: u[0]), "running cost"),
     "running raises": (lambda: problem(running=lambda t, x, u, p: undefined), "running cost", "undefined"),  # noqa: F821
-    "running branches": (lambda: problem(running=lambda t, x, u, p: x[0] if x[0] > 0 else -x[0]), "running cost", "where"),
+    "running branches": (
+        lambda: problem(running=lambda t, x, u, p: x[0] if x[0] > 0 else -x[0]),
+        "running cost",
+        "where",
+    ),
     "terminal takes four": (lambda: problem(minimize=lambda t, x, u, p: x[0]), "terminal cost"),
     "terminal returns a vector": (lambda: problem(minimize=lambda t, x, p: x), "terminal cost", "2"),
-    "path returns more than bounds": (lambda: problem(path=dict(limit=(lambda t, x, u, p: x, [0, 0, 0], [1, 1, 1]))), "'limit'", "2",
-                                      "3"),
+    "path returns more than bounds": (
+        lambda: problem(path=dict(limit=(lambda t, x, u, p: x, [0, 0, 0], [1, 1, 1]))),
+        "'limit'",
+        "2",
+        "3",
+    ),
     "path returns nothing": (lambda: problem(path=dict(limit=(lambda t, x, u, p: None, 0, 1))), "'limit'", "None"),
     "path raises": (lambda: problem(path=dict(limit=(lambda t, x, u, p: x["a"], 0, 1))), "'limit'"),
     "path is empty": (lambda: problem(path=dict(limit=(lambda t, x, u, p: [], 0, 1))), "'limit'"),
     "boundary takes four": (lambda: problem(boundary=dict(loop=(lambda t, x, u, p: x[0], 0, 0))), "'loop'"),
-    "boundary of wrong length": (lambda: problem(boundary=dict(loop=(lambda t0, x0, tf, xf, p: xf - x0, [0] * 3, [0] * 3))), "'loop'",
-                                 "2", "3"),
+    "boundary of wrong length": (
+        lambda: problem(boundary=dict(loop=(lambda t0, x0, tf, xf, p: xf - x0, [0] * 3, [0] * 3))),
+        "'loop'",
+        "2",
+        "3",
+    ),
     "integral returns two": (lambda: problem(integrals=dict(fuel=(lambda t, x, u, p: x, 0, 1))), "'fuel'", "2"),
     "state with equal bounds": (lambda: problem(initial=None, bounds=dict(speed=(1, 1))), "'speed'", "equal"),
 }
@@ -303,18 +354,59 @@ def test_a_problem_is_a_value():
 
 # --- anything at all
 
-NUMBER = st.one_of(st.floats(-50, 50), st.sampled_from([nan, inf, -inf, 0.0, 1.0]))     # no mesh of 1e9 intervals
+NUMBER = st.one_of(st.floats(-50, 50), st.sampled_from([nan, inf, -inf, 0.0, 1.0]))  # no mesh of 1e9 intervals
 JUNK = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 3), NUMBER, st.text(max_size=3), st.just(f), st.just({}), st.just([]),
-    st.lists(NUMBER, max_size=3), st.tuples(NUMBER, NUMBER), st.just(np.zeros((2, 2))), st.just(1j), st.just(free(1.0)),
-    st.dictionaries(st.sampled_from(["position", "speed", "force", "t", "nobody"]),
-                    st.one_of(st.none(), NUMBER, st.text(max_size=2), st.tuples(NUMBER, NUMBER), st.just([1, 2, 3]),
-                              st.just((effort, 0, 1)), st.just(f), st.just(free(1.0)), st.just(np.zeros((3, 3)))), max_size=2))
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    NUMBER,
+    st.text(max_size=3),
+    st.just(f),
+    st.just({}),
+    st.just([]),
+    st.lists(NUMBER, max_size=3),
+    st.tuples(NUMBER, NUMBER),
+    st.just(np.zeros((2, 2))),
+    st.just(1j),
+    st.just(free(1.0)),
+    st.dictionaries(
+        st.sampled_from(["position", "speed", "force", "t", "nobody"]),
+        st.one_of(
+            st.none(),
+            NUMBER,
+            st.text(max_size=2),
+            st.tuples(NUMBER, NUMBER),
+            st.just([1, 2, 3]),
+            st.just((effort, 0, 1)),
+            st.just(f),
+            st.just(free(1.0)),
+            st.just(np.zeros((3, 3))),
+        ),
+        max_size=2,
+    ),
+)
 
 
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(["initial", "final", "bounds", "running", "minimize", "maximize", "t", "path", "boundary", "integrals",
-                        "parameters", "guess"]), JUNK)
+@given(
+    st.sampled_from(
+        [
+            "initial",
+            "final",
+            "bounds",
+            "running",
+            "minimize",
+            "maximize",
+            "t",
+            "path",
+            "boundary",
+            "integrals",
+            "parameters",
+            "guess",
+        ]
+    ),
+    JUNK,
+)
 def test_any_junk_makes_a_problem_or_a_sentence(argument, junk):
     try:
         made = problem(**{argument: junk})
@@ -326,7 +418,12 @@ def test_any_junk_makes_a_problem_or_a_sentence(argument, junk):
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(["intervals", "substeps", "guess", "tol", "accuracy", "max_iterations", "time_limit", "starts", "method"]), JUNK)
+@given(
+    st.sampled_from(
+        ["intervals", "substeps", "guess", "tol", "accuracy", "max_iterations", "time_limit", "starts", "method"]
+    ),
+    JUNK,
+)
 def test_any_junk_for_solve_makes_a_solution_or_a_sentence(argument, junk):
     options = dict(intervals=3, max_iterations=20, certificate=False) | {argument: junk}
     try:

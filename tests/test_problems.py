@@ -120,9 +120,10 @@ CASES = {
         398.068, 0.04, "powered_descent", dict(glide_slope=4.0, convexified=True)),
     # Own converged value; accuracy.
     "climb": Case(319.8741, 0.03, "supersonic_climb"),
-    # Own value on 50 intervals; the nodes of 100 hold the path further off the cylinders by 1e-4 in J.
-    "quadrotor": Case(0.10911, 2e-4, "quadrotor_cylinders"),
-    "quadrotor, left": Case(0.12573, 2e-4, "quadrotor_cylinders", dict(bend=-1.0)),
+    # Own values, 400 intervals. The path dips into a cylinder of 0.5 m by up to (v h)²/8r = 4e-4 m between nodes that are
+    # h = 0.02 s apart at v = 2 m/s: 1e-3 of J.
+    "quadrotor": Case(0.109225, 1.1e-4, "quadrotor_cylinders"),
+    "quadrotor, left": Case(0.125797, 1.3e-4, "quadrotor_cylinders", dict(bend=-1.0)),
     # Digits on which six solvers agree.
     "chain": Case(176.0215, 5e-4, "spring_chain"),
     "chain, boxed": Case(281.2102, 5e-4, "spring_chain", dict(force=0.5)),
@@ -539,7 +540,7 @@ def test_quadrotor_passes_the_cylinders_on_the_side_of_its_guess(label: str, sid
     np.testing.assert_allclose(path[-1], 3, atol=1e-8)
     for centre, radius in (([1.0, 0.8], 0.5), ([2.0, 2.2], 0.6)):
         distance = np.linalg.norm(path - centre, axis=1)
-        assert distance.min() > radius - 5e-3  # sagitta of 3 m/s × 0.02 s
+        assert distance.min() > radius - 1e-3  # (v h)²/8r, as above
         x, y = path[np.argmin(distance)] - centre
         assert side * (x - y) > 0  # to the right of the diagonal
 

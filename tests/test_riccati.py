@@ -45,8 +45,14 @@ PROGRAMMES = {
     "one of all": [(0, 1, 0, 0, 1), (1, 1, 1, 1, 3), (1, 0, 0, 0, 1)],
     "no controls on the way": [(0, 2, 0, 0, 1), (2, 0, 0, 1, 4), (2, 0, 2, 0, 1)],
     "more rows than lanes of unknowns": [(0, 2, 0, 6, 1), (2, 1, 0, 7, 2), (2, 1, 0, 5, 1)],
-    "several groups of many": [(0, 2, 0, 1, 1), (2, 1, 1, 0, 9), (2, 2, 0, 1, 8), (2, 1, 2, 2, 1), (4, 1, 0, 0, 3),
-                               (4, 0, 0, 1, 1)],
+    "several groups of many": [
+        (0, 2, 0, 1, 1),
+        (2, 1, 1, 0, 9),
+        (2, 2, 0, 1, 8),
+        (2, 1, 2, 2, 1),
+        (4, 1, 0, 0, 3),
+        (4, 0, 0, 1, 1),
+    ],
 }
 
 N_DATA, N_CONSTANTS = 2, 2
@@ -80,10 +86,10 @@ class Oracle:
     stages: Stages
     w: np.ndarray
     Y: np.ndarray
-    rows: np.ndarray        # scaled
-    J: np.ndarray           # (rows, unknowns), with -1 at x_{k+1}
-    H: np.ndarray           # of Y'R
-    fixed: np.ndarray       # controls with equal bounds
+    rows: np.ndarray  # scaled
+    J: np.ndarray  # (rows, unknowns), with -1 at x_{k+1}
+    H: np.ndarray  # of Y'R
+    fixed: np.ndarray  # controls with equal bounds
     sigma: np.ndarray
     D: np.ndarray
     soft: float
@@ -124,15 +130,21 @@ def compiled(name: str, seed: int):
     """Machine code of a programme, and CasADi's functions (rows, Jacobian, Hessian) of each group."""
     generator = np.random.default_rng(seed)
     shapes = PROGRAMMES[name]
-    groups = [random_group(generator, n, m, e, r, shapes[i + 1][0] if i + 1 < len(shapes) else 0)
-              for i, (n, m, e, r, _) in enumerate(shapes)]
+    groups = [
+        random_group(generator, n, m, e, r, shapes[i + 1][0] if i + 1 < len(shapes) else 0)
+        for i, (n, m, e, r, _) in enumerate(shapes)
+    ]
     functions = []
     for group in groups:
         y = ca.SX.sym("y", group.rows.shape[0])
         inputs = [group.w, group.d, group.c]
-        functions.append((ca.Function("rows", inputs, [group.rows]),
-                          ca.Function("jacobian", inputs, [ca.jacobian(group.rows, group.w)]),
-                          ca.Function("hessian", [*inputs, y], [ca.hessian(ca.dot(y, group.rows), group.w)[0]])))
+        functions.append(
+            (
+                ca.Function("rows", inputs, [group.rows]),
+                ca.Function("jacobian", inputs, [ca.jacobian(group.rows, group.w)]),
+                ca.Function("hessian", [*inputs, y], [ca.hessian(ca.dot(y, group.rows), group.w)[0]]),
+            )
+        )
     return compile_groups(groups), functions
 
 
@@ -149,7 +161,7 @@ def oracle(name: str, seed: int, *, curvature: float = 3.0, fix: bool = True, so
 
     # the test's own walk over the stages
     lower, upper, fixed = np.full(size, -1.0), np.ones(size), np.zeros(size, bool)
-    Y[layout.layout["orow"][1:] - 1] = 1.0       # of the cost rows: minimised
+    Y[layout.layout["orow"][1:] - 1] = 1.0  # of the cost rows: minimised
     R, J, H = np.zeros(rows), np.zeros((rows, size)), np.zeros((size, size))
     kinds = np.zeros(rows, int)
     order = [g for g, (*_, count) in enumerate(shapes) for _ in range(count)]
@@ -167,14 +179,22 @@ def oracle(name: str, seed: int, *, curvature: float = 3.0, fix: bool = True, so
         H[at, at] = scale[at, None] * hessian_of(*point, Y[q] * row_scale[q]).full() * scale[at]
         J[np.arange(orow, orow + n_next), np.arange(at.stop, at.stop + n_next)] -= 1.0
         if fix:
-            fixed[ow + n:ow + n + m] = generator.random(m) < 0.3
+            fixed[ow + n : ow + n + m] = generator.random(m) < 0.3
         ow, orow = at.stop, q.stop
     assert (ow, orow) == (size, rows)
     fixed[0] = False
     lower[fixed] = upper[fixed] = 0.25
     kinds[(kinds == INEQUALITY) & (row_lower == 0.0)] = EQUALITY
-    stages = layout.stages(lower=lower, upper=upper, row_lower=row_lower, row_upper=np.zeros(rows), scale=scale,
-                           row_scale=row_scale, data=data, constants=constants)
+    stages = layout.stages(
+        lower=lower,
+        upper=upper,
+        row_lower=row_lower,
+        row_upper=np.zeros(rows),
+        scale=scale,
+        row_scale=row_scale,
+        data=data,
+        constants=constants,
+    )
     np.testing.assert_array_equal(stages.row_kind[S_KIND], kinds)
     if soft:
         stages = layout.softened(stages)
@@ -234,7 +254,7 @@ def test_the_step_is_the_dense_one(name, seed, soft, delta_w, fix):
     X = o.layout.factors(softened=soft > 0)
     size, count = o.layout.n_unknowns, o.layout.n_rows
     assert factorize(o.stages, J, H, o.sigma, o.D, delta_w, soft, X) == -1
-    for _ in range(2):              # the second time with the same factors
+    for _ in range(2):  # the second time with the same factors
         rw, rR = o.generator.standard_normal(size), o.generator.standard_normal(count)
         dw, dY = np.full(size, np.nan), np.full(count, np.nan)
         solve(o.stages, J, H, o.sigma, o.D, delta_w, soft, X, rw, rR, dw, dY, np.empty(size), np.empty(size))
@@ -265,11 +285,11 @@ def test_a_singular_local_block_is_reported_with_its_stage():
     o = oracle("collocation", 0)
     J, H = o.nonzeros()
     layout = o.layout.layout
-    for stage in (1, 4):            # erase one local row of one stage: rows 2, 3, 4, 5 are local
-        pointers = layout["jptr"][layout["ojptr"][1]:]
+    for stage in (1, 4):  # erase one local row of one stage: rows 2, 3, 4, 5 are local
+        pointers = layout["jptr"][layout["ojptr"][1] :]
         begin = int(layout["oj"][stage])
         broken = J.copy()
-        broken[begin + pointers[3]:begin + pointers[4]] = 0.0
+        broken[begin + pointers[3] : begin + pointers[4]] = 0.0
         assert factorize(o.stages, broken, H, o.sigma, o.D, 0.0, 0.0, o.layout.factors()) == stage
 
 
@@ -299,12 +319,12 @@ def test_dynamics_rows_point_at_the_states_of_the_next_stage():
 
 def test_a_linear_programme_with_a_quadratic_cost_is_recognised():
     x, u, d, c = (ca.SX.sym(name, size) for name, size in (("x", 1), ("u", 1), ("d", N_DATA), ("c", N_CONSTANTS)))
-    end = Group(1, 0, 0, 0, x, d, c, x ** 2)
+    end = Group(1, 0, 0, 0, x, d, c, x**2)
 
     def quadratic(first: Group) -> bool:
         return compile_groups([first, end]).quadratic
 
-    assert quadratic(Group(0, 1, 0, 0, u, d, c, ca.vertcat(2 * u + d[0], c[0] * u ** 2)))
-    assert not quadratic(Group(0, 1, 0, 0, u, d, c, ca.vertcat(2 * u + u ** 2, u ** 2)))
-    assert not quadratic(Group(0, 1, 0, 0, u, d, c, ca.vertcat(2 * u, u ** 3)))
+    assert quadratic(Group(0, 1, 0, 0, u, d, c, ca.vertcat(2 * u + d[0], c[0] * u**2)))
+    assert not quadratic(Group(0, 1, 0, 0, u, d, c, ca.vertcat(2 * u + u**2, u**2)))
+    assert not quadratic(Group(0, 1, 0, 0, u, d, c, ca.vertcat(2 * u, u**3)))
     assert lane_width() in (2, 4, 8)

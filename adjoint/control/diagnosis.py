@@ -1,4 +1,6 @@
-"""What to say about the end of a solve: one sentence that names the constraint, the state and the time most at fault."""
+"""What to say about the end of a solve: one sentence that names the constraint, the state and the time most at
+fault.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ __all__ = ["sentence", "worst_row"]
 
 def time_of(T: Transcription, o: Outcome, stage: int, position: float) -> float:
     """The time of a position inside a stage."""
-    theta = o.w[T.programme.layout["ow"][T.N + 1]:]
+    theta = o.w[T.programme.layout["ow"][T.N + 1] :]
     offset = T.phase.system.n + len(T.graphs.integrals)
     t0, tf = float(T.phase.t0.guess or 0.0), float(T.phase.tf.guess or 0.0)
     for j, (kind, _) in enumerate(T.theta):
@@ -44,8 +46,11 @@ def worst_row(T: Transcription, o: Outcome) -> tuple[str, float, float]:
     size = abs(float(o.residuals[row]))
     part = 0 if stage == 0 else (2 if stage == T.N + 1 else 1)
     if i < n_next:
-        names = (*system.states, *(f"integral {c.name!r}" for c, _ in T.graphs.integrals),
-                 *(f"{kind}{index}" if kind != "p" else system.parameters[index] for kind, index in T.theta))
+        names = (
+            *system.states,
+            *(f"integral {c.name!r}" for c, _ in T.graphs.integrals),
+            *(f"{kind}{index}" if kind != "p" else system.parameters[index] for kind, index in T.theta),
+        )
         return f"the dynamics of {names[i]!r}", time_of(T, o, stage, 1.0), size
     if i < n_next + e:
         node, state = divmod(i - n_next, system.n)
@@ -59,7 +64,9 @@ def sentence(T: Transcription, o: Outcome, certificate: Certificate | None, tol:
     name, t, size = worst_row(T, o)
     fault = f"{name} at t = {t:.6g} is violated by {size:.3g}"
     if o.interrupted:
-        hint = f" {_largest_unknown(T, o)} has grown without limit: the cost may be unbounded." if o.growth > 1e3 else ""
+        hint = (
+            f" {_largest_unknown(T, o)} has grown without limit: the cost may be unbounded." if o.growth > 1e3 else ""
+        )
         return f"{o.interrupted}; the best iterate is returned ({fault}; scaled optimality error {o.error:.2g}).{hint}"
     if o.status == interior.OPTIMAL:
         if certificate is None:
@@ -68,18 +75,29 @@ def sentence(T: Transcription, o: Outcome, certificate: Certificate | None, tol:
             return "optimal: converged and certified."
         return f"converged on this mesh, but not certified: {certificate.fault}"
     if o.status == interior.ACCEPTABLE:
-        return (f"stopped near an optimum: the scaled optimality error is {o.error:.2g}, not {tol:g}; no further progress in "
-                "double precision. Rescale the problem, or accept it with a larger tol.")
+        return (
+            f"stopped near an optimum: the scaled optimality error is {o.error:.2g}, not {tol:g}; no further progress "
+            "in "
+            "double precision. Rescale the problem, or accept it with a larger tol."
+        )
     if o.status == interior.INFEASIBLE:
-        return (f"infeasible, at least near this point: {fault}, and no small change reduces the violation. Relax that "
-                "constraint, or start from another guess.")
+        return (
+            f"infeasible, at least near this point: {fault}, and no small change reduces the violation. Relax that "
+            "constraint, or start from another guess."
+        )
     if o.status == interior.DIVERGING:
         worst = _largest_unknown(T, o)
-        return f"unbounded: the cost decreases without limit ({o.objective:.3g}); {worst} grows most. Bound it, or check the sign of the cost."
+        return (
+            f"unbounded: the cost decreases without limit ({o.objective:.3g}); {worst} grows most. "
+            "Bound it, or check the sign of the cost."
+        )
     if o.status == interior.RESTORATION_FAILED:
         return f"the violation could not be reduced further: {fault}. Try another guess or a finer mesh."
     if o.status == interior.BAD_CURVATURE:
-        return f"the linear system could not be made positive definite ({fault}). A state or control may have no influence at all."
+        return (
+            f"the linear system could not be made positive definite ({fault}). "
+            "A state or control may have no influence at all."
+        )
     return f"stalled: the steps became too small to make progress ({fault}; scaled optimality error {o.error:.2g})."
 
 
@@ -91,7 +109,7 @@ def _largest_unknown(T: Transcription, o: Outcome) -> str:
     n, n_q, n_all = system.n, len(T.graphs.integrals), int(layout["n"][1])
     position = 0.0
     if stage == 0 and i >= n:
-        i += n_q                       # the start stage has no integrals before theta
+        i += n_q  # the start stage has no integrals before theta
     if i < n:
         name = system.states[i]
     elif i < n + n_q:

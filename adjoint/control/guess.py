@@ -1,8 +1,10 @@
 """Where the solver starts: states, controls, parameters and times as functions of normalised time.
 
 Default: states on the line between their end values, controls in the middle of their bounds (at zero if unbounded),
-parameters and times at their own guesses. A free end takes the value that the dynamics point to: the other end plus the mean
-rate of change over admissible controls times the duration, within bounds, and never further away than the other end's own size.
+parameters and times at their own guesses. A free end takes the value that the dynamics point to: the other end plus
+the mean
+rate of change over admissible controls times the duration, within bounds, and never further away than the other
+end's own size.
 (A state that starts at rest would otherwise be guessed at rest for ever, where many problems are singular.)
 """
 
@@ -28,7 +30,7 @@ Array = NDArray[np.float64]
 class Guess:
     """States and controls over normalised time tau in [0, 1], with times, parameters and scales."""
 
-    at: Callable[[Array], tuple[Array, Array]]    # tau (k,) -> x (k, n), u (k, m)
+    at: Callable[[Array], tuple[Array, Array]]  # tau (k,) -> x (k, n), u (k, m)
     t0: float
     tf: float
     p: Array
@@ -75,8 +77,10 @@ def make_guess(problem: OptimalControlProblem, user: Mapping[str, Any] | None) -
         if kind == "parameter":
             numbers = _numbers(name, value)
             if numbers.shape not in ((), (len(indices),)):
-                raise InputError(f"guess: {name!r} has shape {numbers.shape}; expected "
-                                 f"{'a number' if len(indices) == 1 else f'one number, or {len(indices)}'}.")
+                raise InputError(
+                    f"guess: {name!r} has shape {numbers.shape}; expected "
+                    f"{'a number' if len(indices) == 1 else f'one number, or {len(indices)}'}."
+                )
             p[indices] = numbers
             continue
         for position, i in enumerate(indices):
@@ -93,11 +97,16 @@ def make_guess(problem: OptimalControlProblem, user: Mapping[str, Any] | None) -
     grid = np.linspace(0, 1, 21)
     x, u = at(grid)
     if not (np.all(np.isfinite(x)) and np.all(np.isfinite(u))):
-        bad = next(name for name, column in zip((*system.states, *system.controls), (*x.T, *u.T), strict=True)
-                   if not np.all(np.isfinite(column)))
+        bad = next(
+            name
+            for name, column in zip((*system.states, *system.controls), (*x.T, *u.T), strict=True)
+            if not np.all(np.isfinite(column))
+        )
         raise InputError(f"guess: the values of {bad!r} are not all finite numbers.")
     if not np.all(np.isfinite(p)):
-        raise InputError(f"guess: the value of {system.parameters[int(np.argmin(np.isfinite(p)))]!r} is not a finite number.")
+        raise InputError(
+            f"guess: the value of {system.parameters[int(np.argmin(np.isfinite(p)))]!r} is not a finite number."
+        )
     return Guess(at, t0, tf, p, *scales(phase, x, u, p, t0, tf))
 
 
@@ -156,7 +165,7 @@ def _line(phase: Phase, control: Array, p: Array, t0: float, tf: float) -> Array
     width = np.where(np.isfinite(lower) & np.isfinite(upper), upper - lower, 2.0)
     controls = control + np.linspace(-0.4, 0.4, 9)[:, None] * width
     controls = np.clip(controls, lower, upper)
-    for _ in range(2):                      # twice: a position follows its speed
+    for _ in range(2):  # twice: a position follows its speed
         middle = ends.mean(axis=0)
         rates = np.array([np.asarray(graph(0.5 * (t0 + tf), middle, u, p)).ravel() for u in controls])
         rate = np.where(np.isfinite(rates), rates, 0.0).mean(axis=0) * (tf - t0)
@@ -185,19 +194,27 @@ def _called(name: str, function: Callable[[float], Any], t: float, count: int) -
     try:
         value = function(t)
     except Exception as error:
-        raise InputError(f"guess: the function of {name!r} failed at t = {t:g}: {error}. It is called with one time.") from error
+        raise InputError(
+            f"guess: the function of {name!r} failed at t = {t:g}: {error}. It is called with one time."
+        ) from error
     array = np.atleast_1d(_numbers(name, value))
     if array.shape != (count,):
-        raise InputError(f"guess: the function of {name!r} returns shape {array.shape} at t = {t:g}; expected "
-                         f"{'a number' if count == 1 else f'{count} numbers'}.")
+        raise InputError(
+            f"guess: the function of {name!r} returns shape {array.shape} at t = {t:g}; expected "
+            f"{'a number' if count == 1 else f'{count} numbers'}."
+        )
     return array
 
 
-def _entry(name: str, value: Any, position: int, count: int, times: Array | None, t0: float, tf: float) -> Callable[[Array], Array]:
+def _entry(
+    name: str, value: Any, position: int, count: int, times: Array | None, t0: float, tf: float
+) -> Callable[[Array], Array]:
     """One component's guess as a function of tau."""
     if callable(value):
+
         def function(tau: Array) -> Array:
             return np.array([_called(name, value, float(t), count)[position] for t in t0 + (tf - t0) * tau])
+
         return function
     array = _numbers(name, value)
     if array.ndim == 0 or (array.ndim == 1 and count > 1 and array.size == count):
@@ -206,8 +223,10 @@ def _entry(name: str, value: Any, position: int, count: int, times: Array | None
     if array.ndim == 2 and array.shape[1] == count:
         array = array[:, position]
     elif not (array.ndim == 1 and count == 1):
-        raise InputError(f"guess: {name!r} has shape {array.shape}; expected a number, a vector over the time, "
-                         f"or a function of time{f', with {count} components' if count > 1 else ''}.")
+        raise InputError(
+            f"guess: {name!r} has shape {array.shape}; expected a number, a vector over the time, "
+            f"or a function of time{f', with {count} components' if count > 1 else ''}."
+        )
     if array.size < 2 or (times is not None and array.size != times.size):
         wanted = f"{times.size} (the length of t)" if times is not None else "at least 2"
         raise InputError(f"guess: {name!r} has {array.size} values; expected {wanted}.")

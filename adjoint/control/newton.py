@@ -33,12 +33,19 @@ def load_kernels() -> float:
     with announcing("compiling the solver's kernels (once; kept on disk)"):
         x, u = ca.SX.sym("x"), ca.SX.sym("u")
         empty = ca.SX(0, 1)
-        groups = [Group(0, 1, 0, 0, u, empty, empty, ca.vertcat(u, u ** 2)), Group(1, 0, 0, 0, x, empty, empty, x ** 2)]
+        groups = [Group(0, 1, 0, 0, u, empty, empty, ca.vertcat(u, u**2)), Group(1, 0, 0, 0, x, empty, empty, x**2)]
         tiny = programme(compile_groups(groups), (1, 1))
         zero, one = np.zeros(2), np.ones(2)
         rows, infinity = np.zeros(3), np.full(2, np.inf)
-        run(tiny, Discretised(-infinity, infinity, rows, rows, one, np.ones(3), zero, np.zeros((2, 1)), np.zeros(1)),
-            tol=1e-8, max_iterations=5, time_limit=np.inf, watch=None, warm=None)
+        run(
+            tiny,
+            Discretised(-infinity, infinity, rows, rows, one, np.ones(3), zero, np.zeros((2, 1)), np.zeros(1)),
+            tol=1e-8,
+            max_iterations=5,
+            time_limit=np.inf,
+            watch=None,
+            warm=None,
+        )
     _ready = True
     return time.perf_counter() - start
 
@@ -83,17 +90,32 @@ class Outcome:
     history: Array
     residuals: Array
     kind: NDArray[np.int64]
-    largest: int              # position of the largest unknown relative to its scale, and that ratio
+    largest: int  # position of the largest unknown relative to its scale, and that ratio
     growth: float
     seconds: float
 
 
-def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: int, time_limit: float,
-        watch: Callable[[Sequence[float]], None] | None, warm: Warm | None) -> Outcome:
+def run(
+    layout: Programme,
+    problem: Discretised,
+    *,
+    tol: float,
+    max_iterations: int,
+    time_limit: float,
+    watch: Callable[[Sequence[float]], None] | None,
+    warm: Warm | None,
+) -> Outcome:
     """Solve; `watch` is called with the rows of the history as they appear."""
     clock = time.perf_counter()
-    record = {"lower": problem.lower, "upper": problem.upper, "row_lower": problem.row_lower, "row_upper": problem.row_upper,
-              "scale": problem.scale, "data": problem.data, "constants": problem.constants}
+    record = {
+        "lower": problem.lower,
+        "upper": problem.upper,
+        "row_lower": problem.row_lower,
+        "row_upper": problem.row_upper,
+        "scale": problem.scale,
+        "data": problem.data,
+        "constants": problem.constants,
+    }
     Q = layout.iterate(max_iterations)
     X = layout.factors()
     stages = layout.stages(**record, row_scale=problem.row_scale)
@@ -133,15 +155,28 @@ def run(layout: Programme, problem: Discretised, *, tol: float, max_iterations: 
     residuals = np.where(stages.kind == COST, 0.0, Q.C) / row_scale
     iterations = int(count[interior.ITERATION])
     return Outcome(
-        status=int(status), interrupted=interrupted, w=Q.w * problem.scale, rows=rows,
+        status=int(status),
+        interrupted=interrupted,
+        w=Q.w * problem.scale,
+        rows=rows,
         Y=np.where(stages.kind == COST, 1.0, Q.Y * row_scale / cost_scale),
-        zl=Q.zl / problem.scale / cost_scale, zu=Q.zu / problem.scale / cost_scale,
-        vl=Q.vl * row_scale / cost_scale, vu=Q.vu * row_scale / cost_scale,
-        objective=float(number[interior.OBJECTIVE]) / cost_scale, error=float(number[interior.ERROR]),
-        violation=float(number[interior.VIOLATION]), dual=float(number[interior.DUAL]),
-        complementarity=float(number[interior.COMPLEMENTARITY]), mu=float(number[interior.MU]),
-        iterations=iterations, factorisations=int(count[interior.N_FACTOR]),
+        zl=Q.zl / problem.scale / cost_scale,
+        zu=Q.zu / problem.scale / cost_scale,
+        vl=Q.vl * row_scale / cost_scale,
+        vu=Q.vu * row_scale / cost_scale,
+        objective=float(number[interior.OBJECTIVE]) / cost_scale,
+        error=float(number[interior.ERROR]),
+        violation=float(number[interior.VIOLATION]),
+        dual=float(number[interior.DUAL]),
+        complementarity=float(number[interior.COMPLEMENTARITY]),
+        mu=float(number[interior.MU]),
+        iterations=iterations,
+        factorisations=int(count[interior.N_FACTOR]),
         restorations=int(count[interior.N_RESTORATION]),
-        history=Q.history[:min(iterations + 1, Q.history.shape[0])].copy() * np.array([1, 1 / cost_scale] + [1] * 8),
-        residuals=residuals, kind=stages.kind, largest=int(np.argmax(np.abs(Q.w))), growth=float(np.abs(Q.w).max(initial=0.0)),
-        seconds=time.perf_counter() - clock)
+        history=Q.history[: min(iterations + 1, Q.history.shape[0])].copy() * np.array([1, 1 / cost_scale] + [1] * 8),
+        residuals=residuals,
+        kind=stages.kind,
+        largest=int(np.argmax(np.abs(Q.w))),
+        growth=float(np.abs(Q.w).max(initial=0.0)),
+        seconds=time.perf_counter() - clock,
+    )

@@ -1,14 +1,15 @@
 """What is wanted: systems, cost, conditions, bounds.
 
     minimise    phi(t_f, x(t_f), p) + integral of l(t, x, u, p) dt
-    subject to  x' = f(t, x, u, p)                                 (or x_{k+1} = f(t_k, x_k, u_k, p) for a discrete system)
+    subject to  x' = f(t, x, u, p)                                 (or x_{k+1} = f(t_k, x_k, u_k, p) for a discrete
+    system)
                 lower <= path(t, x, u, p) <= upper                  at all times
                 lower <= boundary(t0, x0, tf, xf, p) <= upper
                 lower <= integral of g(t, x, u, p) dt <= upper
                 bounds on states, controls, parameters and times
 
-A problem is a value: it does not know its solver, its mesh or its guess's discretisation. It is made of phases; the usual
-problem has one.
+A problem is a value: it does not know its solver, its mesh or its guess's discretisation. It is made of phases; the
+usual problem has one.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def free(guess: float | None = None, lower: float = -math.inf, upper: float = ma
     """
     lower, upper = _number(lower, "free: lower", True), _number(upper, "free: upper", True)
     if math.isnan(lower) or math.isnan(upper) or not lower < upper:
-        raise InputError(f"free: the bounds are ({lower}, {upper}); expected lower < upper. Give a number to fix a quantity.")
+        raise InputError(
+            f"free: the bounds are ({lower}, {upper}); expected lower < upper. Give a number to fix a quantity."
+        )
     if guess is not None:
         guess = _number(guess, "free: the guess", True)
         if not (math.isfinite(guess) and lower <= guess <= upper):
@@ -157,42 +160,79 @@ class OptimalControlProblem:
     published: float | None = None
     source: str = ""
 
-    def __init__(self, system: System, *, initial: Mapping[str, Any] | ArrayLike | None = None,
-                 final: Mapping[str, Any] | ArrayLike | None = None, bounds: Mapping[str, Any] | None = None,
-                 running: Callable[..., Any] | None = None, minimize: Callable[..., Any] | None = None,
-                 maximize: Callable[..., Any] | bool | None = None, t: Sequence[Any] = (0.0, 1.0),
-                 path: Mapping[str, Any] | None = None, boundary: Mapping[str, Any] | None = None,
-                 integrals: Mapping[str, Any] | None = None, parameters: Mapping[str, Any] | None = None,
-                 guess: Mapping[str, Any] | None = None, name: str | None = None, published: float | None = None,
-                 source: str = "") -> None:
+    def __init__(
+        self,
+        system: System,
+        *,
+        initial: Mapping[str, Any] | ArrayLike | None = None,
+        final: Mapping[str, Any] | ArrayLike | None = None,
+        bounds: Mapping[str, Any] | None = None,
+        running: Callable[..., Any] | None = None,
+        minimize: Callable[..., Any] | None = None,
+        maximize: Callable[..., Any] | bool | None = None,
+        t: Sequence[Any] = (0.0, 1.0),
+        path: Mapping[str, Any] | None = None,
+        boundary: Mapping[str, Any] | None = None,
+        integrals: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        guess: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        published: float | None = None,
+        source: str = "",
+    ) -> None:
         if not isinstance(system, System):
-            raise InputError(f"OptimalControlProblem: the first argument is {type(system).__name__}; expected an adjoint.System.")
+            raise InputError(
+                f"OptimalControlProblem: the first argument is {type(system).__name__}; expected an adjoint.System."
+            )
         wanted_most = maximize is not None and maximize is not False
         if minimize is not None and wanted_most:
-            raise InputError("OptimalControlProblem: both minimize and maximize are given; choose one (negate the other's term).")
+            raise InputError(
+                "OptimalControlProblem: both minimize and maximize are given; choose one (negate the other's term)."
+            )
         sign = -1.0 if wanted_most else 1.0
         terminal = maximize if callable(maximize) else minimize
         where = f"problem on system {system.name!r}"
-        for role, function in (("running", running), ("minimize", minimize),
-                               ("maximize", None if isinstance(maximize, bool) else maximize)):
+        for role, function in (
+            ("running", running),
+            ("minimize", minimize),
+            ("maximize", None if isinstance(maximize, bool) else maximize),
+        ):
             if function is not None and not callable(function):
                 raise InputError(f"{where}: {role} is {function!r}; expected a function.")
         if running is None and terminal is None and boundary is None and final is None:
-            raise InputError(f"{where}: there is neither a cost nor a final condition. Give running=, minimize= or maximize=.")
+            raise InputError(
+                f"{where}: there is neither a cost nor a final condition. Give running=, minimize= or maximize=."
+            )
         t0, tf = _times(t, where)
         limits, control_limits = _bounds(system, {} if bounds is None else bounds, where)
         phase = Phase(
-            system, t0, tf, _ends(system, initial, limits, f"{where}: initial"), _ends(system, final, limits, f"{where}: final"),
-            limits, control_limits, _parameters(system, {} if parameters is None else parameters, where), running, terminal,
-            _constraints(path, f"{where}: path"), _constraints(boundary, f"{where}: boundary"),
-            _constraints(integrals, f"{where}: integrals"))
+            system,
+            t0,
+            tf,
+            _ends(system, initial, limits, f"{where}: initial"),
+            _ends(system, final, limits, f"{where}: final"),
+            limits,
+            control_limits,
+            _parameters(system, {} if parameters is None else parameters, where),
+            running,
+            terminal,
+            _constraints(path, f"{where}: path"),
+            _constraints(boundary, f"{where}: boundary"),
+            _constraints(integrals, f"{where}: integrals"),
+        )
         if guess is not None and not isinstance(guess, Mapping):
             raise InputError(f"{where}: guess is {type(guess).__name__}; expected a mapping such as dict(thrust=1.0).")
         for key in {} if guess is None else guess:
             if key != "t":
                 system.index(key)
-        values = {"phases": (phase,), "name": name or system.name, "sign": sign, "guess": {} if guess is None else dict(guess),
-                  "published": published, "source": source}
+        values = {
+            "phases": (phase,),
+            "name": name or system.name,
+            "sign": sign,
+            "guess": {} if guess is None else dict(guess),
+            "published": published,
+            "source": source,
+        }
         for key, value in values.items():
             object.__setattr__(self, key, value)
 
@@ -204,9 +244,11 @@ class OptimalControlProblem:
     def __repr__(self) -> str:
         phase = self.phases[0]
         system = phase.system
-        return (f"OptimalControlProblem({self.name!r}: {system.n} states, {system.m} controls, "
-                f"{sum(p.lower < p.upper for p in phase.parameters)} free parameters, "
-                f"{'minimise' if self.sign > 0 else 'maximise'})")
+        return (
+            f"OptimalControlProblem({self.name!r}: {system.n} states, {system.m} controls, "
+            f"{sum(p.lower < p.upper for p in phase.parameters)} free parameters, "
+            f"{'minimise' if self.sign > 0 else 'maximise'})"
+        )
 
 
 def _number(value: Any, role: str, nan: bool = False) -> float:
@@ -224,9 +266,13 @@ def _vector(value: Any, size: int, role: str) -> Array:
     try:
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
-        raise InputError(f"{role} is {value!r}; expected {'a number' if size == 1 else f'numbers, one or {size}'}.") from None
+        raise InputError(
+            f"{role} is {value!r}; expected {'a number' if size == 1 else f'numbers, one or {size}'}."
+        ) from None
     if array.shape not in ((), (1,), (size,)):
-        raise InputError(f"{role} has shape {array.shape}; expected {'a number' if size == 1 else f'one number, or {size}'}.")
+        raise InputError(
+            f"{role} has shape {array.shape}; expected {'a number' if size == 1 else f'one number, or {size}'}."
+        )
     return np.broadcast_to(array, (size,))
 
 
@@ -247,7 +293,9 @@ def _times(t: Sequence[Any], where: str) -> tuple[Free, Free]:
     try:
         first, last = t
     except (TypeError, ValueError):
-        raise InputError(f"{where}: t is {t!r}; expected a pair (t0, tf), each a number or adjoint.free(guess).") from None
+        raise InputError(
+            f"{where}: t is {t!r}; expected a pair (t0, tf), each a number or adjoint.free(guess)."
+        ) from None
 
     def as_free(value: Any, name: str) -> Free:
         if isinstance(value, Free):
@@ -277,13 +325,20 @@ def _bounds(system: System, bounds: Mapping[str, Any], where: str) -> tuple[Arra
     states = np.array([[-math.inf] * system.n, [math.inf] * system.n])
     controls = np.array([[-math.inf] * system.m, [math.inf] * system.m])
     if not isinstance(bounds, Mapping):
-        raise InputError(f"{where}: bounds is {type(bounds).__name__}; expected a mapping such as dict(thrust=(0, 3.5)).")
+        raise InputError(
+            f"{where}: bounds is {type(bounds).__name__}; expected a mapping such as dict(thrust=(0, 3.5))."
+        )
     for name, value in bounds.items():
         kind, index = system.index(name)
         if kind == "parameter":
-            raise InputError(f"{where}: {name!r} is a parameter; bound it with parameters=dict({name}=adjoint.free(guess, lower, upper)).")
+            raise InputError(
+                f"{where}: {name!r} is a parameter; bound it with "
+                f"parameters=dict({name}=adjoint.free(guess, lower, upper))."
+            )
         target = states if kind == "state" else controls
-        target[:, index] = np.array(_pair(value, f"{where}: bounds of {name!r}")).reshape((2,) + (1,) * (not isinstance(index, int)))
+        target[:, index] = np.array(_pair(value, f"{where}: bounds of {name!r}")).reshape(
+            (2,) + (1,) * (not isinstance(index, int))
+        )
     return states, controls
 
 
@@ -296,14 +351,21 @@ def _ends(system: System, values: Mapping[str, Any] | ArrayLike | None, limits: 
         items = list(given) if given.ndim == 1 else []
         if len(items) != system.n:
             has = f"{len(items)} values" if given.ndim == 1 else f"shape {given.shape}"
-            raise InputError(f"{where} has {has}; system {system.name!r} has {system.n} states "
-                             f"({', '.join(system.states)}). Give one each, or a mapping from names.")
-        values = {name: v for name, v in zip(system.states, items, strict=True)
-                  if v is not None and not (isinstance(v, float) and math.isnan(v))}
+            raise InputError(
+                f"{where} has {has}; system {system.name!r} has {system.n} states "
+                f"({', '.join(system.states)}). Give one each, or a mapping from names."
+            )
+        values = {
+            name: v
+            for name, v in zip(system.states, items, strict=True)
+            if v is not None and not (isinstance(v, float) and math.isnan(v))
+        }
     for name, value in values.items():
         kind, index = system.index(name)
         if kind != "state":
-            raise InputError(f"{where}: {name!r} is a {kind}; end conditions are on states. {near(name, system.states)}")
+            raise InputError(
+                f"{where}: {name!r} is a {kind}; end conditions are on states. {near(name, system.states)}"
+            )
         indices = [index] if isinstance(index, int) else list(range(system.n))[index]
         if isinstance(index, int) and isinstance(value, tuple):
             pairs = [_pair(value, f"{where} {name!r}")]
@@ -341,8 +403,10 @@ def _parameters(system: System, values: Mapping[str, Any], where: str) -> tuple[
                 found[i] = Free(number, number, number)
     missing = [name for i, name in enumerate(system.parameters) if i not in found]
     if missing:
-        raise InputError(f"{where}: no value for the parameters {', '.join(missing)}. "
-                         f"Give parameters=dict({missing[0]}=1.0) or adjoint.free(1.0).")
+        raise InputError(
+            f"{where}: no value for the parameters {', '.join(missing)}. "
+            f"Give parameters=dict({missing[0]}=1.0) or adjoint.free(1.0)."
+        )
     return tuple(found[i] for i in range(system.n_p))
 
 
@@ -351,7 +415,9 @@ def _limits(value: Any, none: float, role: str) -> Array:
     try:
         array = np.atleast_1d(np.asarray(none if value is None else value, dtype=float))
     except (TypeError, ValueError):
-        raise InputError(f"{role} bound is {value!r}; expected a number, one number a component, or None for no bound.") from None
+        raise InputError(
+            f"{role} bound is {value!r}; expected a number, one number a component, or None for no bound."
+        ) from None
     if array.ndim != 1 or array.size == 0:
         raise InputError(f"{role} bound has shape {array.shape}; expected a number, or a vector with one a component.")
     return array
@@ -361,20 +427,32 @@ def _constraints(items: Mapping[str, Any] | None, where: str) -> tuple[Constrain
     if items is None:
         return ()
     if not isinstance(items, Mapping):
-        raise InputError(f"{where} is {type(items).__name__}; expected a mapping from a name to (function, lower, upper).")
+        raise InputError(
+            f"{where} is {type(items).__name__}; expected a mapping from a name to (function, lower, upper)."
+        )
     result = []
     for name, value in items.items():
         try:
             function, lower, upper = value
         except (TypeError, ValueError):
-            raise InputError(f"{where} {name!r} is {value!r}; expected (function, lower, upper), with None for no bound.") from None
+            raise InputError(
+                f"{where} {name!r} is {value!r}; expected (function, lower, upper), with None for no bound."
+            ) from None
         if not callable(function):
             raise InputError(f"{where} {name!r}: {function!r} is not a function.")
-        lo, up = _limits(lower, -math.inf, f"{where} {name!r}, lower"), _limits(upper, math.inf, f"{where} {name!r}, upper")
+        lo, up = (
+            _limits(lower, -math.inf, f"{where} {name!r}, lower"),
+            _limits(upper, math.inf, f"{where} {name!r}, upper"),
+        )
         if 1 not in (lo.size, up.size) and lo.size != up.size:
-            raise InputError(f"{where} {name!r} has {lo.size} lower and {up.size} upper bounds. Give one for all components, or one each.")
+            raise InputError(
+                f"{where} {name!r} has {lo.size} lower and {up.size} upper bounds. "
+                "Give one for all components, or one each."
+            )
         if np.isnan(lo).any() or np.isnan(up).any() or np.any(lo > up):
-            raise InputError(f"{where} {name!r}: the bounds ({lower}, {upper}) cross or are NaN; expected lower <= upper.")
+            raise InputError(
+                f"{where} {name!r}: the bounds ({lower}, {upper}) cross or are NaN; expected lower <= upper."
+            )
         if np.all(np.isinf(lo)) and np.all(np.isinf(up)):
             raise InputError(f"{where} {name!r} has no bound at all. Give a lower or an upper bound, or leave it out.")
         result.append(Constraint(name, function, lo, up))

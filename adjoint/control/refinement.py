@@ -1,9 +1,11 @@
 """A finer mesh where the answer needs one.
 
-Every interval is re-integrated from its own knot value with the solution's own control; its local error e_k (largest over
-the states, relative to their sizes) is compared with an equal share of the accuracy asked for. An interval above its share is
-cut into about (e_k / share)^(1/3) equal pieces, at most `MOST`: the exponent lies between that of smooth intervals, where the
-error falls much faster, and of intervals with a switch or a singular arc, where it falls slowly.
+Every interval is re-integrated from its own knot value with the solution's own control; its local error e_k (largest
+over
+the states, relative to their sizes) is compared with an equal share of the accuracy asked for. An interval above its
+share is
+cut into about (e_k / share)^(1/3) equal pieces, at most `MOST`: the exponent lies between that of smooth intervals,
+where the error falls much faster, and of intervals with a switch or a singular arc, where it falls slowly.
 """
 
 from __future__ import annotations

@@ -51,10 +51,13 @@ class Solution:
     node_t, node_x, node_u, node_costate : arrays (K,), (K, n), (K, m), (K, n)
         The points where controls are unknowns: interval starts (shooting) or collocation nodes.
     multipliers : dict from constraint name to array
-        Keys ``"path NAME"``, ``"boundary NAME"``, ``"integral NAME"``, ``"final STATE"``: multipliers of path, boundary and integral constraints and of final conditions (positive where the upper bound acts).
-        Path constraints of a collocation have shape (N, s, k), of shooting (N, k); divided by the interval's quadrature weight.
+        Keys ``"path NAME"``, ``"boundary NAME"``, ``"integral NAME"``, ``"final STATE"``: multipliers of path,
+        boundary and integral constraints and of final conditions (positive where the upper bound acts).
+        Path constraints of a collocation have shape (N, s, k), of shooting (N, k); divided by the interval's
+        quadrature weight.
     bound_multipliers : dict from state or control name to array
-        Multiplier of the upper minus that of the lower bound at the nodes, a density over time like the costate equation's.
+        Multiplier of the upper minus that of the lower bound at the nodes, a density over time like the costate
+        equation's.
     cost : float
         Value of the objective in the problem's own sense.
     status : str
@@ -94,7 +97,18 @@ class Solution:
     certificate: Certificate | None = None
     raw: Mapping[str, Array] = field(default_factory=dict, repr=False)
 
-    HISTORY = ("iteration", "cost", "violation", "dual", "mu", "step", "regularisation", "dual step", "primal step", "trials")
+    HISTORY = (
+        "iteration",
+        "cost",
+        "violation",
+        "dual",
+        "mu",
+        "step",
+        "regularisation",
+        "dual step",
+        "primal step",
+        "trials",
+    )
 
     @property
     def N(self) -> int:
@@ -117,7 +131,9 @@ class Solution:
         return self.u.ndim == 3
 
     def __getitem__(self, name: str) -> Array:
-        """State (at the knots), control (at the nodes), parameter, or ``"t"``, by name; groups give one column a component."""
+        """State (at the knots), control (at the nodes), parameter, or ``"t"``, by name; groups give one column a
+        component.
+        """
         if name == "t":
             return self.t
         kind, index = self.problem.system.index(name)
@@ -131,8 +147,10 @@ class Solution:
         t = np.asarray(t, dtype=float)
         slack = 1e-9 * max(1.0, abs(self.t[0]), abs(self.t[-1]))
         if t.size and not (np.nanmin(t) >= self.t[0] - slack and np.nanmax(t) <= self.t[-1] + slack):
-            raise InputError(f"the time {t.ravel()[np.argmax(np.abs(t - self.t.mean()))]:g} lies outside the solution's "
-                             f"interval [{self.t[0]:g}, {self.t[-1]:g}].")
+            raise InputError(
+                f"the time {t.ravel()[np.argmax(np.abs(t - self.t.mean()))]:g} lies outside the solution's "
+                f"interval [{self.t[0]:g}, {self.t[-1]:g}]."
+            )
         k = np.clip(np.searchsorted(self.t, t, side="right") - 1, 0, self.N - 1)
         h = np.diff(self.t)[k]
         return t, k, (t - self.t[k]) / h
@@ -140,8 +158,8 @@ class Solution:
     def control(self, t: ArrayLike) -> Array:
         """Controls at times t: constant on an interval, or the polynomial through its nodes, cut off at the bounds.
 
-        The polynomial of an interval with a switch overshoots between its nodes. What is handed out (and certified) is always
-        admissible: values outside the control's bounds are replaced by the bound.
+        The polynomial of an interval with a switch overshoots between its nodes. What is handed out (and certified)
+        is always admissible: values outside the control's bounds are replaced by the bound.
 
         Parameters
         ----------
@@ -179,8 +197,11 @@ class Solution:
         f1 = evaluate(system.graph, self.t[1:], self.x[1:], self.u, self.p)
         h = np.diff(self.t)[k][..., None]
         a = fraction[..., None]
-        return ((1 + 2 * a) * (1 - a) ** 2 * self.x[k] + a ** 2 * (3 - 2 * a) * self.x[k + 1]
-                + h * a * (1 - a) * ((1 - a) * f0[k] - a * f1[k]))
+        return (
+            (1 + 2 * a) * (1 - a) ** 2 * self.x[k]
+            + a**2 * (3 - 2 * a) * self.x[k + 1]
+            + h * a * (1 - a) * ((1 - a) * f0[k] - a * f1[k])
+        )
 
     def costates(self, t: ArrayLike) -> Array:
         """Costates at times t, linear between the known points.
@@ -204,16 +225,25 @@ class Solution:
 
     def __str__(self) -> str:
         problem = self.problem
-        lines = [f"{problem.name}: {self.status}",
-                 f"  cost         {self.cost:.10g}" + (f"   (published {problem.published:.10g})" if problem.published is not None else ""),
-                 f"  time         {self.t[0]:.8g} to {self.t[-1]:.8g}",
-                 f"  mesh         {self.N} intervals, {self.method.name if not problem.system.discrete else 'discrete system'}"]
-        free = [(name, value) for name, value, q in zip(problem.system.parameters, self.p, problem.phases[0].parameters, strict=True)
-                if q.lower < q.upper]
+        lines = [
+            f"{problem.name}: {self.status}",
+            f"  cost         {self.cost:.10g}"
+            + (f"   (published {problem.published:.10g})" if problem.published is not None else ""),
+            f"  time         {self.t[0]:.8g} to {self.t[-1]:.8g}",
+            f"  mesh         {self.N} intervals, "
+            + ("discrete system" if problem.system.discrete else self.method.name),
+        ]
+        free = [
+            (name, value)
+            for name, value, q in zip(problem.system.parameters, self.p, problem.phases[0].parameters, strict=True)
+            if q.lower < q.upper
+        ]
         if free:
             lines.append("  parameters   " + ", ".join(f"{name} = {value:.8g}" for name, value in free))
-        lines.append(f"  iterations   {self.iterations}, in {1e3 * self.seconds['solve']:.1f} ms "
-                     f"(trace {self.seconds['trace']:.2f} s, compile {self.seconds['compile']:.2f} s)")
+        lines.append(
+            f"  iterations   {self.iterations}, in {1e3 * self.seconds['solve']:.1f} ms "
+            f"(trace {self.seconds['trace']:.2f} s, compile {self.seconds['compile']:.2f} s)"
+        )
         if self.certificate is not None:
             lines.append(str(self.certificate))
         return "\n".join(lines)
@@ -224,17 +254,30 @@ class Solution:
     def plot(self, file: str | Path | None = None) -> Any:
         """Draw states, controls, costates, H and the switching functions; see `adjoint.plot`. Returns the figure."""
         from adjoint.plot import plot_solution
+
         return plot_solution(self, file)
 
     def save(self, file: str | Path) -> None:
-        """Write all numbers and texts to one ``.npz`` file (no pickle); read back with `adjoint.load(file, problem)`."""
+        """Write all numbers and texts to one ``.npz`` file (no pickle); read back with `adjoint.load(file,
+        problem)`.
+        """
         arrays: dict[str, Array] = {name: getattr(self, name) for name in _ARRAYS}
         for group in ("multipliers", "bound_multipliers", "raw"):
             arrays |= {f"{group}/{key}": value for key, value in getattr(self, group).items()}
-        text = {"problem": self.problem.name, "states": list(self.problem.system.states),
-                "controls": list(self.problem.system.controls), "method": self.method.name, "cost": self.cost,
-                "status": self.status, "converged": self.converged, "iterations": self.iterations, "substeps": self.substeps,
-                "seconds": dict(self.seconds), "residuals": dict(self.residuals), "format": 1}
+        text = {
+            "problem": self.problem.name,
+            "states": list(self.problem.system.states),
+            "controls": list(self.problem.system.controls),
+            "method": self.method.name,
+            "cost": self.cost,
+            "status": self.status,
+            "converged": self.converged,
+            "iterations": self.iterations,
+            "substeps": self.substeps,
+            "seconds": dict(self.seconds),
+            "residuals": dict(self.residuals),
+            "format": 1,
+        }
         arrays["text"] = np.frombuffer(json.dumps(text).encode(), dtype=np.uint8)
         with open(file, "wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
@@ -266,16 +309,30 @@ def load(file: str | Path, problem: OptimalControlProblem) -> Solution:
         raise InputError(f"{file} is not a saved solution ({error}).") from None
     system = problem.system
     if owner[:2] != (list(system.states), list(system.controls)):
-        raise InputError(f"{file} holds a solution of {owner[2]!r} with states {', '.join(owner[0])} and controls "
-                         f"{', '.join(owner[1])}; the problem given has {', '.join(system.states)} and "
-                         f"{', '.join(system.controls)}.")
+        raise InputError(
+            f"{file} holds a solution of {owner[2]!r} with states {', '.join(owner[0])} and controls "
+            f"{', '.join(owner[1])}; the problem given has {', '.join(system.states)} and "
+            f"{', '.join(system.controls)}."
+        )
     groups: dict[str, dict[str, Array]] = {"multipliers": {}, "bound_multipliers": {}, "raw": {}}
     for key in [k for k in arrays if "/" in k]:
         group, _, name = key.partition("/")
         groups[group][name] = arrays.pop(key)
-    return Solution(problem=problem, method=method(text["method"]), cost=text["cost"], status=text["status"],
-                    converged=text["converged"], iterations=text["iterations"], seconds=text["seconds"],
-                    residuals=text["residuals"], substeps=text["substeps"], **arrays, **groups)
+    return Solution(
+        problem=problem,
+        method=method(text["method"]),
+        cost=text["cost"],
+        status=text["status"],
+        converged=text["converged"],
+        iterations=text["iterations"],
+        seconds=text["seconds"],
+        residuals=text["residuals"],
+        substeps=text["substeps"],
+        multipliers=groups["multipliers"],
+        bound_multipliers=groups["bound_multipliers"],
+        raw=groups["raw"],
+        **arrays,
+    )
 
 
 def lagrange(points: Array, at: Array) -> Array:
@@ -300,5 +357,3 @@ def evaluate(graph: Any, *columns: ArrayLike) -> Array:
     if k == 0 or math.prod(graph.size_out(0)) == 0:
         return np.zeros((k, graph.size1_out(0)))
     return np.asarray(graph.map(k)(*inputs)).reshape(graph.size1_out(0), k).T.copy()
-
-

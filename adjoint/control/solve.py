@@ -44,34 +44,49 @@ MOST_INTERVALS = 5_000_000
 MOST_ITERATIONS = 1_000_000
 
 
-def solve(problem: OptimalControlProblem, *, method: Method | str | None = None, intervals: int | ArrayLike | None = None,
-          substeps: int = 1, guess: Mapping[str, Any] | Solution | None = None, tol: float = 1e-8, accuracy: float = 1e-4,
-          max_iterations: int = 1000, time_limit: float = math.inf, starts: int = 1, certificate: bool = True,
-          progress: Callable[[Sequence[float]], None] | None = None) -> Solution:
+def solve(
+    problem: OptimalControlProblem,
+    *,
+    method: Method | str | None = None,
+    intervals: int | ArrayLike | None = None,
+    substeps: int = 1,
+    guess: Mapping[str, Any] | Solution | None = None,
+    tol: float = 1e-8,
+    accuracy: float = 1e-4,
+    max_iterations: int = 1000,
+    time_limit: float = math.inf,
+    starts: int = 1,
+    certificate: bool = True,
+    progress: Callable[[Sequence[float]], None] | None = None,
+) -> Solution:
     """Solve an optimal-control problem and certify the answer.
 
     Parameters
     ----------
     problem : OptimalControlProblem
     method : Method or name, optional
-        An explicit Runge-Kutta method (multiple shooting, constant control on each interval) or ``gauss(s)``, ``radau(s)``
-        (collocation, controls at the nodes). Default ``gauss(3)``. Without meaning for discrete systems.
+        An explicit Runge-Kutta method (multiple shooting, constant control on each interval) or ``gauss(s)``,
+        ``radau(s)`` (collocation, controls at the nodes). Default ``gauss(3)``. Without meaning for discrete systems.
     intervals : int or array (N+1,), optional
-        Number of equal intervals, or increasing knots (any affine image of the time axis). Without it, the mesh is found:
+        Number of equal intervals, or increasing knots (any affine image of the time axis). Without it, the mesh is
+        found:
         50 equal intervals first, then cut where the re-integration shows errors until `accuracy` is met. For a discrete
         system the number of steps, by default tf - t0.
     substeps : int
         Runge-Kutta steps an interval.
     guess : mapping or Solution, optional
-        See `adjoint.control.guess.make_guess`. An earlier solution on the same mesh and method also hands over its multipliers.
+        See `adjoint.control.guess.make_guess`. An earlier solution on the same mesh and method also hands over its
+        multipliers.
     tol : float
         Tolerance of the optimality conditions of the discretised problem (scaled).
     accuracy : float
-        How well an independent integration must reproduce states and cost (relative to their sizes) for the answer to count as optimal.
+        How well an independent integration must reproduce states and cost (relative to their sizes) for the answer
+        to count as optimal.
     max_iterations, time_limit : int, float
         Limits (iterations; seconds) for all meshes together. A stopped solve returns its best iterate.
     starts : int
-        Number of starting guesses: the first is the guess, the others are smooth random bends of it (always the same ones).
+        Number of starting guesses: the first is the guess, the others are smooth random bends of it (always the same
+        ones).
         The best converged solution is returned. With 1, other starts are tried only if the first does not converge.
     certificate : bool
         False leaves the certificate out; the solution is then never called optimal.
@@ -86,7 +101,8 @@ def solve(problem: OptimalControlProblem, *, method: Method | str | None = None,
     Raises
     ------
     InputError
-        For arguments that do not fit, and for functions that are not finite at the starting guess. TraceError, if a function of the problem cannot be traced.
+        For arguments that do not fit, and for functions that are not finite at the starting guess. TraceError, if a
+        function of the problem cannot be traced.
 
     Examples
     --------
@@ -129,7 +145,9 @@ def solve(problem: OptimalControlProblem, *, method: Method | str | None = None,
         other = attempt(_Bent(guess, generator, 0.15 * k if starts == 1 else 0.5), mesh)
         found += [other] if other.converged else []
     if found:
-        solution = min(found, key=lambda s: (not s.optimal and s.certificate is not None and not adaptive, problem.sign * s.cost))
+        solution = min(
+            found, key=lambda s: (not s.optimal and s.certificate is not None and not adaptive, problem.sign * s.cost)
+        )
     for _ in range(REFINEMENTS if adaptive else 0):
         if solution.optimal or not solution.converged or solution.N >= LARGEST_MESH or not budget.left():
             break
@@ -153,7 +171,11 @@ class _Budget:
 
     def stamped(self, solution: Solution) -> Solution:
         """The last solution, with the iterations and seconds of all meshes and starts."""
-        return replace(solution, iterations=self.iterated, seconds=dict(solution.seconds) | {"solve": self.solve, "certify": self.certify})
+        return replace(
+            solution,
+            iterations=self.iterated,
+            seconds=dict(solution.seconds) | {"solve": self.solve, "certify": self.certify},
+        )
 
 
 @dataclass(frozen=True)
@@ -165,9 +187,16 @@ class _Bent:
     size: float
 
 
-def _attempt(T: Transcription, guess: Mapping[str, Any] | Solution | _Bent | None, setup: Mapping[str, float], tol: float,
-             accuracy: float, budget: _Budget, certificate: bool,
-             progress: Callable[[Sequence[float]], None] | None) -> Solution:
+def _attempt(
+    T: Transcription,
+    guess: Mapping[str, Any] | Solution | _Bent | None,
+    setup: Mapping[str, float],
+    tol: float,
+    accuracy: float,
+    budget: _Budget,
+    certificate: bool,
+    progress: Callable[[Sequence[float]], None] | None,
+) -> Solution:
     """One mesh: guess, compiled loop, certificate."""
     problem = T.problem
     warm = None
@@ -179,14 +208,21 @@ def _attempt(T: Transcription, guess: Mapping[str, Any] | Solution | _Bent | Non
         start = make_guess(problem, guess)
     D = discretise(T, start)
     if warm is not None and isinstance(guess, Solution):
-        D = replace(D, start=guess.raw["w"])       # the very point: interpolation cannot tell both sides of a knot apart
-    outcome = run(T.programme, D, tol=tol, max_iterations=budget.iterations - budget.used,
-                  time_limit=budget.deadline - time.perf_counter(), watch=progress, warm=warm)
+        D = replace(D, start=guess.raw["w"])  # the very point: interpolation cannot tell both sides of a knot apart
+    outcome = run(
+        T.programme,
+        D,
+        tol=tol,
+        max_iterations=budget.iterations - budget.used,
+        time_limit=budget.deadline - time.perf_counter(),
+        watch=progress,
+        warm=warm,
+    )
     budget.solve += outcome.seconds
     budget.used += outcome.iterations
     budget.iterated += outcome.iterations
     if outcome.interrupted or outcome.status == interior.DIVERGING:
-        budget.used = budget.iterations            # no other start, no other mesh
+        budget.used = budget.iterations  # no other start, no other mesh
     solution = _unpack(T, D, outcome, setup, tol)
     if outcome.status == interior.BAD_START:
         refuse_start(solution, T.graphs)
@@ -200,23 +236,29 @@ def _attempt(T: Transcription, guess: Mapping[str, Any] | Solution | _Bent | Non
 
 def _whole(name: str, value: Any, least: int, most: int) -> int:
     """A whole number within limits."""
-    if not isinstance(value, Real) or not float(value).is_integer() or not least <= value <= most:
+    number = float(value) if isinstance(value, Real) else math.nan
+    if not number.is_integer() or not least <= number <= most:
         raise InputError(f"solve: {name} is {value!r}; expected a whole number from {least} to {most:,}.")
-    return int(value)
+    return int(number)
 
 
-def _scheme(problem: OptimalControlProblem, method: Method | str | None, intervals: int | ArrayLike | None,
-            substeps: int) -> tuple[Method, Array]:
+def _scheme(
+    problem: OptimalControlProblem, method: Method | str | None, intervals: int | ArrayLike | None, substeps: int
+) -> tuple[Method, Array]:
     phase = problem.phases[0]
     if isinstance(method, str):
         method = method_by_name(method)
     scheme = gauss(3) if method is None else method
     if not isinstance(scheme, Method):
-        raise InputError(f"solve: method is {method!r}; expected an adjoint.Method such as adjoint.RK4 or adjoint.gauss(3).")
+        raise InputError(
+            f"solve: method is {method!r}; expected an adjoint.Method such as adjoint.RK4 or adjoint.gauss(3)."
+        )
     if not isinstance(substeps, int) or substeps < 1:
         raise InputError(f"solve: substeps is {substeps!r}; expected a positive integer.")
     if substeps > 1 and (scheme.kind == "collocation" or phase.system.discrete):
-        raise InputError("solve: substeps are for multiple shooting with an explicit method; take more intervals instead.")
+        raise InputError(
+            "solve: substeps are for multiple shooting with an explicit method; take more intervals instead."
+        )
     if intervals is None:
         assert phase.t0.guess is not None and phase.tf.guess is not None
         intervals = round(phase.tf.guess - phase.t0.guess) if phase.system.discrete else 50
@@ -243,11 +285,16 @@ def _formulation(problem: OptimalControlProblem, method: Method, substeps: int) 
 
 def _from_solution(problem: OptimalControlProblem, solution: Solution) -> Guess:
     """An earlier solution as guess, on any mesh."""
-    if solution.problem.system.states != problem.system.states or solution.problem.system.controls != problem.system.controls:
+    if (
+        solution.problem.system.states != problem.system.states
+        or solution.problem.system.controls != problem.system.controls
+    ):
         raise InputError("solve: the guess is a solution of a problem with other states or controls.")
     if solution.problem.system.parameters != problem.system.parameters:
-        raise InputError(f"solve: the guess is a solution of a problem with other parameters "
-                         f"({', '.join(solution.problem.system.parameters) or 'none'}).")
+        raise InputError(
+            f"solve: the guess is a solution of a problem with other parameters "
+            f"({', '.join(solution.problem.system.parameters) or 'none'})."
+        )
     base = make_guess(problem, None)
     t0, span = float(solution.t[0]), float(solution.t[-1] - solution.t[0])
 
@@ -260,14 +307,26 @@ def _from_solution(problem: OptimalControlProblem, solution: Solution) -> Guess:
     phase = problem.phases[0]
     sx, su = scales(phase, x, u, solution.p, t0, t0 + span)
     free_t0, free_tf = (q.lower < q.upper for q in (phase.t0, phase.tf))
-    return Guess(at, t0 if free_t0 else base.t0, t0 + span if free_tf else base.tf,
-                 np.array([v if q.lower < q.upper else q.guess for v, q in zip(solution.p, phase.parameters, strict=True)]), sx, su)
+    return Guess(
+        at,
+        t0 if free_t0 else base.t0,
+        t0 + span if free_tf else base.tf,
+        np.array([v if q.lower < q.upper else q.guess for v, q in zip(solution.p, phase.parameters, strict=True)]),
+        sx,
+        su,
+    )
 
 
 def _warm(T: Transcription, solution: Solution) -> Warm | None:
     raw = solution.raw
-    fits = (raw and raw["Y"].size == T.programme.n_rows and raw["zl"].size == T.programme.n_unknowns
-            and solution.method == T.method and solution.substeps == T.substeps and solution.converged)
+    fits = (
+        raw
+        and raw["Y"].size == T.programme.n_rows
+        and raw["zl"].size == T.programme.n_unknowns
+        and solution.method == T.method
+        and solution.substeps == T.substeps
+        and solution.converged
+    )
     return Warm(raw["Y"], raw["zl"], raw["zu"], raw["vl"], raw["vu"]) if fits else None
 
 
@@ -278,12 +337,12 @@ def _unpack(T: Transcription, D: Discretised, o: Outcome, setup: Mapping[str, fl
     n, m, n_q = system.n, system.m, len(T.graphs.integrals)
     n_all = n + n_q + len(T.theta)
     ow, orow = layout["ow"], layout["orow"]
-    block = o.w[ow[1]:ow[N + 1]].reshape(N, -1)
-    end = o.w[ow[N + 1]:]
+    block = o.w[ow[1] : ow[N + 1]].reshape(N, -1)
+    end = o.w[ow[N + 1] :]
     x = np.vstack([block[:, :n], end[:n]])
     # The solver relaxes bounds by a hair; what is handed out obeys them.
-    u = np.clip(block[:, n_all:n_all + m * s].reshape(N, s, m), *phase.control_bounds)
-    theta = end[n + n_q:n_all]
+    u = np.clip(block[:, n_all : n_all + m * s].reshape(N, s, m), *phase.control_bounds)
+    theta = end[n + n_q : n_all]
     t0, tf, p = float(D.constants[0]), float(D.constants[1]), D.constants[2:].copy()
     for value, (kind, i) in zip(theta, T.theta, strict=True):
         if kind == "t0":
@@ -296,58 +355,87 @@ def _unpack(T: Transcription, D: Discretised, o: Outcome, setup: Mapping[str, fl
     t[-1] = tf
     h = np.diff(t)
     Y = o.Y
-    start_rows = Y[orow[0]:orow[1]]
-    rows = Y[orow[1]:orow[N + 1]].reshape(N, -1)
-    end_rows = Y[orow[N + 1]:]
+    start_rows = Y[orow[0] : orow[1]]
+    rows = Y[orow[1] : orow[N + 1]].reshape(N, -1)
+    end_rows = Y[orow[N + 1] :]
     costate = np.vstack([start_rows[:n], rows[:, :n]])
-    integral_costate = rows[-1, n:n + n_q].copy()
+    integral_costate = rows[-1, n : n + n_q].copy()
     node_t = (t[:-1, None] + h[:, None] * T.nodes).ravel()
     node_u = u.reshape(N * s, m)
     e = n * s if T.collocation else 0
-    zw = (o.zu - o.zl)[ow[1]:ow[N + 1]].reshape(N, -1)
+    zw = (o.zu - o.zl)[ow[1] : ow[N + 1]].reshape(N, -1)
     if T.collocation:
         b = T.method.b
-        node_x = block[:, n_all + m * s:].reshape(N * s, n)
-        node_costate = (rows[:, n_all:n_all + e].reshape(N, s, n) / b[:, None]).reshape(N * s, n)
-        weight = (h[:, None] * b)
-        z_states = zw[:, n_all + m * s:].reshape(N, s, n).copy()
+        node_x = block[:, n_all + m * s :].reshape(N * s, n)
+        node_costate = (rows[:, n_all : n_all + e].reshape(N, s, n) / b[:, None]).reshape(N * s, n)
+        weight = h[:, None] * b
+        z_states = zw[:, n_all + m * s :].reshape(N, s, n).copy()
         if T.method.c[-1] == 1.0:
             # the bounds of the last node are those of the next knot
             z_states[:-1, -1] = zw[1:, :n]
-            z_states[-1, -1] = (o.zu - o.zl)[ow[N + 1]:ow[N + 1] + n]
+            z_states[-1, -1] = (o.zu - o.zl)[ow[N + 1] : ow[N + 1] + n]
         state_bound = z_states / weight[:, :, None]
     else:
         node_x = x[:-1]
         node_costate = costate[1:] if system.discrete else costate[:-1]
         weight = np.ones((N, 1)) if system.discrete else h[:, None]
         state_bound = zw[:, None, :n] / weight[:, :, None]
-    control_bound = zw[:, n_all:n_all + m * s].reshape(N, s, m) / weight[:, :, None]
-    bound_multipliers = {name: state_bound[:, :, i].ravel() for i, name in enumerate(system.states)
-                         if np.any(np.isfinite(phase.state_bounds[:, i]))}
-    bound_multipliers |= {name: control_bound[:, :, i].ravel() for i, name in enumerate(system.controls)
-                          if np.any(np.isfinite(phase.control_bounds[:, i]))}
+    control_bound = zw[:, n_all : n_all + m * s].reshape(N, s, m) / weight[:, :, None]
+    bound_multipliers = {
+        name: state_bound[:, :, i].ravel()
+        for i, name in enumerate(system.states)
+        if np.any(np.isfinite(phase.state_bounds[:, i]))
+    }
+    bound_multipliers |= {
+        name: control_bound[:, :, i].ravel()
+        for i, name in enumerate(system.controls)
+        if np.any(np.isfinite(phase.control_bounds[:, i]))
+    }
     multipliers: dict[str, Array] = {}
-    path = rows[:, n_all + e:-1]
+    path = rows[:, n_all + e : -1]
     column = 0
     sizes = [(c.name, g.size1_out(0)) for c, g in T.graphs.path]
     per_node = path.reshape(N, s, -1) if path.size else np.zeros((N, s, 0))
     for name, size in sizes:
-        values = per_node[:, :, column:column + size] / weight[:, :, None]
+        values = per_node[:, :, column : column + size] / weight[:, :, None]
         multipliers[f"path {name}"] = values if T.collocation else values[:, 0]
         column += size
-    for end, labels, values in ((" at t0", T.labels[0], start_rows[n_all:-1]), (" at tf", T.labels[2], end_rows[:-1])):
+    at_ends = ((" at t0", T.labels[0], start_rows[n_all:-1]), (" at tf", T.labels[2], end_rows[:-1]))
+    for place, labels, values in at_ends:
         for label, value in zip(labels, values, strict=True):
             kind, _, rest = label.name.replace("'", "").partition(" ")
             name, bracket, component = rest.partition("[")
-            key = f"{kind} {name}{end if kind == 'path' else ''}{bracket}{component}"
+            key = f"{kind} {name}{place if kind == 'path' else ''}{bracket}{component}"
             multipliers[key] = np.array([value])
     result = Solution(
-        problem=problem, method=T.method, t=t, x=x, u=u if T.collocation else u[:, 0], p=p, costate=costate,
-        node_t=node_t, node_x=node_x, node_u=node_u, node_costate=node_costate, integral_costate=integral_costate,
-        multipliers=multipliers, bound_multipliers=bound_multipliers, cost=problem.sign * o.objective,
-        status=sentence(T, o, None, tol), converged=o.status == interior.OPTIMAL and not o.interrupted,
-        iterations=o.iterations, history=o.history, seconds=dict(setup) | {"solve": o.seconds},
-        residuals={"violation": float(np.abs(o.residuals).max(initial=0.0)), "stationarity": o.dual,
-                   "complementarity": o.complementarity, "scaled error": o.error, "tolerance": tol},
-        substeps=T.substeps, raw={"Y": o.Y, "zl": o.zl, "zu": o.zu, "vl": o.vl, "vu": o.vu, "w": o.w})
+        problem=problem,
+        method=T.method,
+        t=t,
+        x=x,
+        u=u if T.collocation else u[:, 0],
+        p=p,
+        costate=costate,
+        node_t=node_t,
+        node_x=node_x,
+        node_u=node_u,
+        node_costate=node_costate,
+        integral_costate=integral_costate,
+        multipliers=multipliers,
+        bound_multipliers=bound_multipliers,
+        cost=problem.sign * o.objective,
+        status=sentence(T, o, None, tol),
+        converged=o.status == interior.OPTIMAL and not o.interrupted,
+        iterations=o.iterations,
+        history=o.history,
+        seconds=dict(setup) | {"solve": o.seconds},
+        residuals={
+            "violation": float(np.abs(o.residuals).max(initial=0.0)),
+            "stationarity": o.dual,
+            "complementarity": o.complementarity,
+            "scaled error": o.error,
+            "tolerance": tol,
+        },
+        substeps=T.substeps,
+        raw={"Y": o.Y, "zl": o.zl, "zu": o.zu, "vl": o.vl, "vu": o.vu, "w": o.w},
+    )
     return result

@@ -1,8 +1,10 @@
 """From stage functions to the arrays that the compiled solver works on.
 
-A transcription describes the programme as a list of `Group`s (runs of stages that share their functions). `compile_groups`
+A transcription describes the programme as a list of `Group`s (runs of stages that share their functions).
+`compile_groups`
 turns each group's functions into machine code (rows, Jacobian, Hessian of the row-weighted sum), once for all meshes;
-`programme` lays out a number of stages of each; `Programme.stages` makes the solver's record for given bounds, scales and data.
+`programme` lays out a number of stages of each; `Programme.stages` makes the solver's record for given bounds,
+scales and data.
 """
 
 from __future__ import annotations
@@ -69,30 +71,48 @@ class Programme:
     counts: tuple[int, ...]
     codes: tuple[tuple[Code, Code, Code], ...]
     layout: dict[str, NDArray[np.int64]]
-    quadratic: bool                     # linear constraints and a quadratic cost
+    quadratic: bool  # linear constraints and a quadratic cost
 
     @property
     def n_unknowns(self) -> int:
+        """Number of unknowns, all stages."""
         return int(self.layout["ow"][-1])
 
     @property
     def n_rows(self) -> int:
+        """Number of rows, all stages."""
         return int(self.layout["orow"][-1])
 
-    def stages(self, *, lower: Array, upper: Array, row_lower: Array, row_upper: Array, scale: Array, row_scale: Array,
-               data: Array, constants: Array) -> Stages:
+    def stages(
+        self,
+        *,
+        lower: Array,
+        upper: Array,
+        row_lower: Array,
+        row_upper: Array,
+        scale: Array,
+        row_scale: Array,
+        data: Array,
+        constants: Array,
+    ) -> Stages:
         """The solver's record; bounds are given unscaled, over the unknowns and over the rows."""
         kind = self.layout["kind"].copy()
         kind[(kind == INEQUALITY) & (row_lower == row_upper)] = EQUALITY
         W, widest = lane_width(), max(self._static["widest"], data.shape[1], constants.size)
         return Stages(
-            lanes=W, quadratic=int(self.quadratic), row_kind=np.stack([kind, self.layout["target"]]),
+            lanes=W,
+            quadratic=int(self.quadratic),
+            row_kind=np.stack([kind, self.layout["target"]]),
             unknown_data=np.stack([scale, lower / scale, upper / scale]),
             row_data=np.stack([row_scale, row_lower * row_scale, row_upper * row_scale]),
-            data=np.ascontiguousarray(data), constants=np.ascontiguousarray(constants),
-            work=np.zeros(self._static["work"]), buffer=np.zeros((5, widest * W)), arg=np.zeros(4, np.int64),
-            res=np.zeros(1, np.int64), **{name: self._static[name] for name in
-                                          ("stage", "groups", "code", "jptr", "jacobian", "hessian")})
+            data=np.ascontiguousarray(data),
+            constants=np.ascontiguousarray(constants),
+            work=np.zeros(self._static["work"]),
+            buffer=np.zeros((5, widest * W)),
+            arg=np.zeros(4, np.int64),
+            res=np.zeros(1, np.int64),
+            **{name: self._static[name] for name in ("stage", "groups", "code", "jptr", "jacobian", "hessian")},
+        )
 
     @cached_property
     def _static(self) -> dict[str, Any]:
@@ -104,13 +124,19 @@ class Programme:
 
         stage = np.zeros((9, layout["m"].size + 1), np.int64)
         for i, name in enumerate(("n", "m", "e", "r", "ow", "orow", "oj", "oh", "group")):
-            stage[i, :layout[name].size] = layout[name]
+            stage[i, : layout[name].size] = layout[name]
         widest = max(int(np.diff(layout[name]).max()) for name in ("ow", "orow", "ojcol", "ohcol"))
         work = max(code.work_size for codes in self.codes for code in codes)
-        return {"stage": stage, "groups": rows("first", "ojptr", "ojcol", "ohcol"), "jptr": layout["jptr"],
-                "jacobian": rows("jcol", "jpos"), "hessian": rows("hrow", "hcol"), "widest": max(1, widest),
-                "work": max(1, work * lane_width()),
-                "code": np.array([[c.address for c in codes] for codes in self.codes], dtype=np.int64)}
+        return {
+            "stage": stage,
+            "groups": rows("first", "ojptr", "ojcol", "ohcol"),
+            "jptr": layout["jptr"],
+            "jacobian": rows("jcol", "jpos"),
+            "hessian": rows("hrow", "hcol"),
+            "widest": max(1, widest),
+            "work": max(1, work * lane_width()),
+            "code": np.array([[c.address for c in codes] for codes in self.codes], dtype=np.int64),
+        }
 
     def softened(self, stages: Stages) -> Stages:
         """The same programme for the restoration phase: local unknowns count as controls, local rows as path rows."""
@@ -124,9 +150,19 @@ class Programme:
         """Storage for the factorisation."""
         offset, widest = self._softened_offsets if softened else self._offsets
         lu, piv, z, a, chol, gain, p = (int(end) for end in offset[:, -1])
-        return Factors(lu=np.zeros(lu), piv=np.zeros(piv, np.int64), z=np.zeros(z), a=np.zeros(a), chol=np.zeros(chol),
-                       gain=np.zeros(gain), p=np.zeros(p), offset=offset, m=np.zeros(widest ** 2), pa=np.zeros(widest ** 2),
-                       row=np.zeros(widest))
+        return Factors(
+            lu=np.zeros(lu),
+            piv=np.zeros(piv, np.int64),
+            z=np.zeros(z),
+            a=np.zeros(a),
+            chol=np.zeros(chol),
+            gain=np.zeros(gain),
+            p=np.zeros(p),
+            offset=offset,
+            m=np.zeros(widest**2),
+            pa=np.zeros(widest**2),
+            row=np.zeros(widest),
+        )
 
     @cached_property
     def _offsets(self) -> tuple[NDArray[np.int64], int]:
@@ -150,10 +186,16 @@ class Programme:
     def iterate(self, max_iterations: int) -> Iterate:
         """Storage for the iterates."""
         return Iterate(
-            unknown=np.zeros((12, self.n_unknowns)), row=np.zeros((17, self.n_rows)),
-            J=np.zeros(int(self.layout["oj"][-1])), H=np.zeros(int(self.layout["oh"][-1])), filter=np.zeros((1000, 2)),
-            number=np.zeros(interior.N_NUMBERS), counter=np.zeros(interior.N_COUNTS, np.int64), option=np.zeros(4),
-            history=np.zeros((max_iterations + 1, interior.N_HISTORY)))
+            unknown=np.zeros((12, self.n_unknowns)),
+            row=np.zeros((17, self.n_rows)),
+            J=np.zeros(int(self.layout["oj"][-1])),
+            H=np.zeros(int(self.layout["oh"][-1])),
+            filter=np.zeros((1000, 2)),
+            number=np.zeros(interior.N_NUMBERS),
+            counter=np.zeros(interior.N_COUNTS, np.int64),
+            option=np.zeros(4),
+            history=np.zeros((max_iterations + 1, interior.N_HISTORY)),
+        )
 
 
 def compile_groups(groups: list[Group]) -> CompiledGroups:
@@ -167,8 +209,9 @@ def compile_groups(groups: list[Group]) -> CompiledGroups:
         y = ca.SX.sym("y", group.rows.shape[0])
         jacobian = ca.jacobian(group.rows, group.w)
         hessian = ca.tril(ca.hessian(ca.dot(y, group.rows), group.w)[0])
-        quadratic &= not ca.depends_on(hessian, ca.vertcat(group.w, y[:-1])) and not ca.depends_on(ca.jacobian(
-            group.rows[:-1], group.w), group.w)
+        quadratic &= not ca.depends_on(hessian, ca.vertcat(group.w, y[:-1])) and not ca.depends_on(
+            ca.jacobian(group.rows[:-1], group.w), group.w
+        )
         rows, jac, hes = ca.cse([ca.densify(group.rows)])[0], ca.cse([jacobian])[0], ca.cse([hessian])[0]
         inputs = [group.w, group.d, group.c]
         pairs.append((ca.Function("rows", inputs, [rows]), W))
@@ -183,19 +226,27 @@ def compile_groups(groups: list[Group]) -> CompiledGroups:
     flat = compile_functions(pairs)
     compiled = time.perf_counter()
     codes = tuple((flat[3 * g], flat[3 * g + 1], flat[3 * g + 2]) for g in range(len(groups)))
-    return CompiledGroups(tuple(groups), codes, tuple(patterns), quadratic,
-                          {"differentiate": differentiated - start, "compile": compiled - differentiated})
+    return CompiledGroups(
+        tuple(groups),
+        codes,
+        tuple(patterns),
+        quadratic,
+        {"differentiate": differentiated - start, "compile": compiled - differentiated},
+    )
 
 
 def programme(compiled: CompiledGroups, counts: tuple[int, ...]) -> Programme:
     """Lay out `counts` stages of each group, one after the other."""
-    return Programme(compiled.groups, counts, compiled.codes, _layout(compiled.groups, counts, compiled.patterns),
-                     compiled.quadratic)
+    return Programme(
+        compiled.groups, counts, compiled.codes, _layout(compiled.groups, counts, compiled.patterns), compiled.quadratic
+    )
 
 
-def _layout(groups: tuple[Group, ...], counts: tuple[int, ...],
-            patterns: tuple[tuple[NDArray[np.int64], ...], ...]) -> dict[str, NDArray[np.int64]]:
+def _layout(
+    groups: tuple[Group, ...], counts: tuple[int, ...], patterns: tuple[tuple[NDArray[np.int64], ...], ...]
+) -> dict[str, NDArray[np.int64]]:
     """All offsets and patterns of the header of `kernels.stages`."""
+
     def per_stage(values: list[int]) -> NDArray[np.int64]:
         return np.repeat(np.array(values, dtype=np.int64), np.array(counts))
 
@@ -208,7 +259,7 @@ def _layout(groups: tuple[Group, ...], counts: tuple[int, ...],
     ow, orow = offsets(n[:-1] + m + e), offsets(q)
     kind = np.full(int(orow[-1]), INEQUALITY, np.int64)
     target = np.full(int(orow[-1]), -1, np.int64)
-    row = np.arange(int(orow[-1])) - np.repeat(orow[:-1], q)       # position of each row inside its stage
+    row = np.arange(int(orow[-1])) - np.repeat(orow[:-1], q)  # position of each row inside its stage
     next_n, local = np.repeat(n[1:], q), np.repeat(n[1:] + e, q)
     kind[row < local] = LOCAL
     dynamics = row < next_n
@@ -220,11 +271,24 @@ def _layout(groups: tuple[Group, ...], counts: tuple[int, ...],
         return np.concatenate([p[i] for p in patterns] or [np.zeros(0, np.int64)]).astype(np.int64)
 
     return {
-        "n": n, "m": m, "e": e, "r": r, "ow": ow, "orow": orow,
-        "oj": offsets(per_stage([p[1].size for p in patterns])), "oh": offsets(per_stage([p[3].size for p in patterns])),
-        "group": per_stage(list(range(len(groups)))), "first": offsets(np.array(counts)),
-        "jptr": joined(0), "ojptr": offsets(np.array([p[0].size for p in patterns])),
-        "jcol": joined(1), "jpos": joined(2), "ojcol": offsets(np.array([p[1].size for p in patterns])),
-        "hrow": joined(3), "hcol": joined(4), "ohcol": offsets(np.array([p[3].size for p in patterns])),
-        "kind": kind, "target": target,
+        "n": n,
+        "m": m,
+        "e": e,
+        "r": r,
+        "ow": ow,
+        "orow": orow,
+        "oj": offsets(per_stage([p[1].size for p in patterns])),
+        "oh": offsets(per_stage([p[3].size for p in patterns])),
+        "group": per_stage(list(range(len(groups)))),
+        "first": offsets(np.array(counts)),
+        "jptr": joined(0),
+        "ojptr": offsets(np.array([p[0].size for p in patterns])),
+        "jcol": joined(1),
+        "jpos": joined(2),
+        "ojcol": offsets(np.array([p[1].size for p in patterns])),
+        "hrow": joined(3),
+        "hcol": joined(4),
+        "ohcol": offsets(np.array([p[3].size for p in patterns])),
+        "kind": kind,
+        "target": target,
     }

@@ -6,9 +6,9 @@ One phase becomes N + 2 stages:
     interval k  states (x_k, q_k, theta), controls u_k, local unknowns z_k   rows: path constraints
     end         states (x_N, q_N, theta)                                     rows: conditions at tf; cost phi
 
-theta are constants that the solver chooses (free times, free parameters, copies of x(t0) for conditions that couple both
-ends): states with theta' = 0. q accumulates the integral constraints. With t_k = t0 + (tf - t0) tau_k and h the length of
-the interval, the interval's functions are
+theta are constants that the solver chooses (free times, free parameters, copies of x(t0) for conditions that couple
+both ends): states with theta' = 0. q accumulates the integral constraints. With t_k = t0 + (tf - t0) tau_k and h the
+length of the interval, the interval's functions are
 
     multiple shooting   x_{k+1} = Phi(t_k, h, x_k, u_k, p): explicit Runge-Kutta steps, u constant on the interval
                         cost, q: the method's own quadrature along its stages
@@ -18,8 +18,8 @@ the interval, the interval's functions are
                         cost, q:  h sum_i b_i l(X_i, U_i)
     discrete system     x_{k+1} = f(t_k, x_k, u_k, p), cost l summed
 
-Costates: lambda_k is the multiplier of the dynamics into knot k, and y_i / b_i that of collocation node i (Hager, Numer. Math.
-87 (2000) 247).
+Costates: lambda_k is the multiplier of the dynamics into knot k, and y_i / b_i that of collocation node i (Hager,
+Numer. Math. 87 (2000) 247).
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ class Formulation:
     method: Method
     substeps: int
     graphs: PhaseGraphs
-    compiled: CompiledGroups            # start, interval, end
+    compiled: CompiledGroups  # start, interval, end
     theta: tuple[tuple[str, int], ...]  # ("t0", 0), ("tf", 0), ("p", i), ("x0", i)
-    labels: tuple[tuple[RowLabel, ...], ...]   # of the path rows: start, interval, end
-    row_bounds: tuple[Array, ...]       # (2, r) of the same
-    seconds: dict[str, float]           # trace, compile
-    programmes: dict[int, Programme] = field(default_factory=dict)     # layouts of the last few mesh sizes
+    labels: tuple[tuple[RowLabel, ...], ...]  # of the path rows: start, interval, end
+    row_bounds: tuple[Array, ...]  # (2, r) of the same
+    seconds: dict[str, float]  # trace, compile
+    programmes: dict[int, Programme] = field(default_factory=dict)  # layouts of the last few mesh sizes
 
 
 @dataclass(frozen=True)
@@ -89,43 +89,52 @@ class Transcription:
     """A formulation on a mesh: the programme and where everything lies in it."""
 
     formulation: Formulation
-    tau: Array                          # (N+1,) normalised knots
+    tau: Array  # (N+1,) normalised knots
     programme: Programme
 
     @property
     def problem(self) -> OptimalControlProblem:
+        """The problem."""
         return self.formulation.problem
 
     @property
     def method(self) -> Method:
+        """The method."""
         return self.formulation.method
 
     @property
     def substeps(self) -> int:
+        """Runge-Kutta steps an interval."""
         return self.formulation.substeps
 
     @property
     def graphs(self) -> PhaseGraphs:
+        """The user's functions."""
         return self.formulation.graphs
 
     @property
     def theta(self) -> tuple[tuple[str, int], ...]:
+        """What the solver chooses once."""
         return self.formulation.theta
 
     @property
     def labels(self) -> tuple[tuple[RowLabel, ...], ...]:
+        """Names of the path rows: start, interval, end."""
         return self.formulation.labels
 
     @property
     def row_bounds(self) -> tuple[Array, ...]:
+        """Bounds of the same."""
         return self.formulation.row_bounds
 
     @property
     def phase(self) -> Phase:
+        """The phase."""
         return self.problem.phases[0]
 
     @property
     def N(self) -> int:
+        """Number of intervals."""
         return self.tau.size - 1
 
     @property
@@ -135,6 +144,7 @@ class Transcription:
 
     @property
     def collocation(self) -> bool:
+        """True if the intervals are collocated."""
         return self.method.kind == "collocation" and not self.phase.system.discrete
 
     @property
@@ -161,16 +171,30 @@ def phase_graphs(phase: Phase) -> PhaseGraphs:
     running = None if phase.running is None else trace(phase.running, point, None, f"running cost {where}")
     end: list[tuple[str, int | None]] = [("t", None), ("x", system.n), ("p", system.n_p)]
     terminal = None if phase.terminal is None else trace(phase.terminal, end, None, f"terminal cost {where}")
-    both: list[tuple[str, int | None]] = [("t0", None), ("x0", system.n), ("tf", None), ("xf", system.n), ("p", system.n_p)]
+    both: list[tuple[str, int | None]] = [
+        ("t0", None),
+        ("x0", system.n),
+        ("tf", None),
+        ("xf", system.n),
+        ("p", system.n_p),
+    ]
 
-    def constraints(items: tuple[Constraint, ...], arguments: list[tuple[str, int | None]], kind: str,
-                    scalar: bool) -> tuple[tuple[Constraint, ca.Function], ...]:
-        return tuple((c, trace(c.function, arguments, None if scalar else -1, f"{kind} constraint {c.name!r} {where}"))
-                     for c in items)
+    def constraints(
+        items: tuple[Constraint, ...], arguments: list[tuple[str, int | None]], kind: str, scalar: bool
+    ) -> tuple[tuple[Constraint, ca.Function], ...]:
+        return tuple(
+            (c, trace(c.function, arguments, None if scalar else -1, f"{kind} constraint {c.name!r} {where}"))
+            for c in items
+        )
 
-    return PhaseGraphs(system.graph, running, terminal, constraints(phase.path, point, "path", False),
-                       constraints(phase.boundary, both, "boundary", False),
-                       constraints(phase.integrals, point, "integral", True))
+    return PhaseGraphs(
+        system.graph,
+        running,
+        terminal,
+        constraints(phase.path, point, "path", False),
+        constraints(phase.boundary, both, "boundary", False),
+        constraints(phase.integrals, point, "integral", True),
+    )
 
 
 def _rows(constraint: Constraint, size: int) -> Array:
@@ -178,8 +202,10 @@ def _rows(constraint: Constraint, size: int) -> Array:
     bounds = np.empty((2, size))
     for i, bound in enumerate((constraint.lower, constraint.upper)):
         if bound.size not in (1, size):
-            raise InputError(f"constraint {constraint.name!r} returns {size} values but has {bound.size} "
-                             f"{'upper' if i else 'lower'} bounds. Give one bound, or one each.")
+            raise InputError(
+                f"constraint {constraint.name!r} returns {size} values but has {bound.size} "
+                f"{'upper' if i else 'lower'} bounds. Give one bound, or one each."
+            )
         bounds[i] = bound
     return bounds
 
@@ -220,7 +246,9 @@ def formulate(problem: OptimalControlProblem, method: Method, substeps: int) -> 
     fixed_states = phase.state_bounds[0] == phase.state_bounds[1]
     if fixed_states.any():
         name = system.states[int(np.flatnonzero(fixed_states)[0])]
-        raise InputError(f"the bounds of state {name!r} are equal, so it is no state. Make it a parameter, or use a path equality.")
+        raise InputError(
+            f"the bounds of state {name!r} are equal, so it is no state. Make it a parameter, or use a path equality."
+        )
 
     # --- theta: what the solver chooses once
     theta: list[tuple[str, int]] = []
@@ -277,8 +305,18 @@ def formulate(problem: OptimalControlProblem, method: Method, substeps: int) -> 
         assert phase.t0.guess is not None and phase.tf.guess is not None
         start.add("duration", tf - t0, np.array([[1e-4 * (phase.tf.guess - phase.t0.guess)], [math.inf]]), 0.0)
     data = ca.SX.sym("data", 2)
-    groups = [Group(0, n + n_free, 0, len(start.labels), ca.vertcat(xs, free_values), data, constants,
-                    ca.vertcat(xs, ca.SX.zeros(n_q), theta_start, start.column(), ca.SX(0)))]
+    groups = [
+        Group(
+            0,
+            n + n_free,
+            0,
+            len(start.labels),
+            ca.vertcat(xs, free_values),
+            data,
+            constants,
+            ca.vertcat(xs, ca.SX.zeros(n_q), theta_start, start.column(), ca.SX(0)),
+        )
+    ]
 
     # --- interval
     x, q, th = ca.SX.sym("x", n), ca.SX.sym("q", n_q), ca.SX.sym("theta", n_theta)
@@ -292,8 +330,8 @@ def formulate(problem: OptimalControlProblem, method: Method, substeps: int) -> 
         inverse = np.linalg.inv(method.A)
         weights = method.b @ inverse
         weights[np.abs(weights) < 1e-11] = 0.0
-        X = [z[i * n:(i + 1) * n] for i in range(s)]
-        U = [u[i * m:(i + 1) * m] for i in range(s)]
+        X = [z[i * n : (i + 1) * n] for i in range(s)]
+        U = [u[i * m : (i + 1) * m] for i in range(s)]
         x_next, dq, cost = x, ca.SX.zeros(n_q), ca.SX(0)
         for i in range(s):
             ti = t + float(method.c[i]) * h
@@ -316,21 +354,34 @@ def formulate(problem: OptimalControlProblem, method: Method, substeps: int) -> 
         extras = [g(tt, xx, uu, pp) for g in ([graphs.running] if graphs.running is not None else []) + quadrands]
         if system.discrete:
             out = ca.Function("out", [tt, xx, uu, pp], [ca.vertcat(graphs.rhs(tt, xx, uu, pp), *extras)])(t, x, u, p)
-            x_next, extra = out[:n], out[n:n + len(extras)]
+            x_next, extra = out[:n], out[n : n + len(extras)]
         else:
             # Cost and integrals ride along as further states that nothing depends on.
-            augmented = ca.Function("augmented", [tt, ca.vertcat(xx, ca.SX.sym("extra", len(extras))), uu, pp],
-                                    [ca.vertcat(graphs.rhs(tt, xx, uu, pp), *extras)])
+            augmented = ca.Function(
+                "augmented",
+                [tt, ca.vertcat(xx, ca.SX.sym("extra", len(extras))), uu, pp],
+                [ca.vertcat(graphs.rhs(tt, xx, uu, pp), *extras)],
+            )
             step = explicit_step(augmented, method.A, method.b, method.c, substeps)
             out = step(t, h, ca.vertcat(x, ca.SX.zeros(len(extras))), u, p)
-            x_next, extra = out[:n], out[n:n + len(extras)]
+            x_next, extra = out[:n], out[n : n + len(extras)]
         cost = extra[0] if graphs.running is not None else ca.SX(0)
         dq = ca.vertcat(*[extra[i] for i in range(len(extras) - n_q, len(extras))]) if n_q else ca.SX(0, 1)
         for constraint, graph in graphs.path:
             value = graph(t, x, u, p)
             interval.add(f"path {constraint.name!r}", value, _rows(constraint, value.shape[0]), 0.0)
-    groups.append(Group(n_all, m * s, n * s if collocation else 0, len(interval.labels), ca.vertcat(x, q, th, u, z), data,
-                        constants, ca.vertcat(x_next, q + dq, th, *local, interval.column(), sign * cost)))
+    groups.append(
+        Group(
+            n_all,
+            m * s,
+            n * s if collocation else 0,
+            len(interval.labels),
+            ca.vertcat(x, q, th, u, z),
+            data,
+            constants,
+            ca.vertcat(x_next, q + dq, th, *local, interval.column(), sign * cost),
+        )
+    )
 
     # --- end
     t0, tf, p, x0 = unfold(th)
@@ -350,14 +401,23 @@ def formulate(problem: OptimalControlProblem, method: Method, substeps: int) -> 
         bounds = _rows(constraint, 1)
         end.add(f"integral {constraint.name!r}", q[j], bounds, 1.0)
     phi = graphs.terminal(tf, x, p) if graphs.terminal is not None else ca.SX(0)
-    groups.append(Group(n_all, 0, 0, len(end.labels), ca.vertcat(x, q, th), data, constants,
-                        ca.vertcat(end.column(), sign * phi)))
+    groups.append(
+        Group(n_all, 0, 0, len(end.labels), ca.vertcat(x, q, th), data, constants, ca.vertcat(end.column(), sign * phi))
+    )
     traced = time.perf_counter() - clock
     compiled = compile_groups(groups)
     parts = (start, interval, end)
-    return Formulation(problem, method, substeps, graphs, compiled, tuple(theta),
-                       tuple(tuple(part.labels) for part in parts), tuple(part.bound_array() for part in parts),
-                       {"trace": traced + compiled.seconds["differentiate"], "compile": compiled.seconds["compile"]})
+    return Formulation(
+        problem,
+        method,
+        substeps,
+        graphs,
+        compiled,
+        tuple(theta),
+        tuple(tuple(part.labels) for part in parts),
+        tuple(part.bound_array() for part in parts),
+        {"trace": traced + compiled.seconds["differentiate"], "compile": compiled.seconds["compile"]},
+    )
 
 
 def _depends_on_control(graph: ca.Function) -> bool:
@@ -433,19 +493,19 @@ def discretise(T: Transcription, guess: Guess) -> Discretised:
 
     def fill(target: Array, x: Array, q: Array, th: Array, u: Array, z: Array) -> None:
         block = np.empty(shape)
-        block[:, :n], block[:, n:n + n_q], block[:, n + n_q:n_all] = x, q, th
-        block[:, n_all:n_all + m * s] = u
-        block[:, n_all + m * s:] = z
+        block[:, :n], block[:, n : n + n_q], block[:, n + n_q : n_all] = x, q, th
+        block[:, n_all : n_all + m * s] = u
+        block[:, n_all + m * s :] = z
         target[a:b] = block.ravel()
 
     z_lower, z_upper = np.full((s, n), -math.inf), np.full((s, n), math.inf)
     if e:
-        bounded = s - 1 if T.method.c[-1] == 1.0 else s          # the last Radau node is the next knot
+        bounded = s - 1 if T.method.c[-1] == 1.0 else s  # the last Radau node is the next knot
         z_lower[:bounded], z_upper[:bounded] = phase.state_bounds[0], phase.state_bounds[1]
     fill(start, xk[:-1], q_guess[:-1], theta_guess, un.reshape(N, -1), xn.reshape(N, -1) if e else np.empty((N, 0)))
     fill(scale, sx, q_scale, theta_scale, np.tile(su, s), np.tile(sx, s) if e else np.empty(0))
     knot_lower, knot_upper = np.tile(phase.state_bounds[0], (N, 1)), np.tile(phase.state_bounds[1], (N, 1))
-    knot_lower[0], knot_upper[0] = -math.inf, math.inf           # bounded in the start stage
+    knot_lower[0], knot_upper[0] = -math.inf, math.inf  # bounded in the start stage
     inf_q, inf_th = np.full(n_q, math.inf), np.full(n_theta, math.inf)
     fill(lower, knot_lower, -inf_q, -inf_th, np.tile(phase.control_bounds[0], s), z_lower.ravel() if e else np.empty(0))
     fill(upper, knot_upper, inf_q, inf_th, np.tile(phase.control_bounds[1], s), z_upper.ravel() if e else np.empty(0))
@@ -474,15 +534,15 @@ def discretise(T: Transcription, guess: Guess) -> Discretised:
         ee = e if g == 1 else 0
         block[:, :nn] = state_rows[:nn]
         if ee:
-            block[:, nn:nn + ee] = np.tile(1.0 / sx, s)
-        low[:, nn + ee:-1], up[:, nn + ee:-1] = T.row_bounds[g]
+            block[:, nn : nn + ee] = np.tile(1.0 / sx, s)
+        low[:, nn + ee : -1], up[:, nn + ee : -1] = T.row_bounds[g]
         span = slice(lo, lo + count * width)
         row_scale[span], row_lower[span], row_upper[span] = block.ravel(), low.ravel(), up.ravel()
         k += count
     _relax(lower, upper, scale)
     _relax(row_lower, row_upper, np.ones(rows))
     data = np.zeros((N + 2, 2))
-    data[1:N + 1, 0], data[1:N + 1, 1] = T.tau[:-1], np.diff(T.tau)
+    data[1 : N + 1, 0], data[1 : N + 1, 1] = T.tau[:-1], np.diff(T.tau)
     data[N + 1, 0] = 1.0
     constants = np.concatenate([[t0, tf], p])
     return Discretised(lower, upper, row_lower, row_upper, scale, row_scale, start, data, constants)

@@ -24,10 +24,11 @@ from __future__ import annotations
 
 import math
 
-from numba import float64, int64, njit, types
+from numba import float64, int64, types
 
 from adjoint.kernels.announce import kernel
 from adjoint.kernels.call import address_of, call
+from adjoint.kernels.jit import jit_exact
 
 __all__ = ["DONE", "MAX_STEPS", "NONFINITE", "UNDERFLOW", "integrate"]
 
@@ -39,7 +40,7 @@ _OUT = [types.Array(float64, d, "C") for d in range(5)]
 _ADDRESSES = types.Array(int64, 1, "C")
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit_exact
 def _control(U, k, c, tau, u):
     """u = Σ_j ℓ_j(τ) U[k, j]."""
     for e in range(u.size):
@@ -53,7 +54,7 @@ def _control(U, k, c, tau, u):
             u[e] += weight * U[k, j, e]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit_exact
 def _scaled(v, x, x_new, rtol, atol):
     """‖v‖², the mean of squares in units of the tolerance."""
     total = 0.0

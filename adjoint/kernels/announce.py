@@ -1,7 +1,7 @@
 """Compiled once, said once: kernels that compile at their first call, and the line that says so.
 
-Numba keeps compiled kernels on disk, so the wait happens once per installation; a silent wait of several seconds looks
-like a hang. Set ADJOINT_QUIET=1 to print nothing.
+Compiled kernels are kept on disk (`kernels.jit`), so the wait happens once per installation; a silent wait of seconds
+looks like a hang. Set ADJOINT_QUIET=1 to print nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numba
+from adjoint.kernels.jit import jit_exact
 
 __all__ = ["Kernel", "announcing", "kernel"]
 
@@ -66,8 +66,10 @@ class Kernel:
         """Call the kernel; the first call compiles it."""
         if self._compiled is None:
             with announcing(self._sentence):
-                options = numba.njit(self._signature, cache=True, nogil=True, error_model="numpy")
-                self._compiled = options(self._function)
+                compiled = jit_exact(self._function)
+                compiled.compile(self._signature)
+                compiled.disable_compile()
+                self._compiled = compiled
         return self._compiled(*arguments)
 
 

@@ -16,9 +16,11 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from adjoint.kernels.jit import jit
 
 __all__ = ["address_of", "call", "matrix", "view"]
 
@@ -66,13 +68,13 @@ def _pointer(typingctx: Any, address: Any) -> Any:
     return signature, codegen
 
 
-@njit(cache=True)
+@jit
 def view(address, size):
     """The `size` float64 numbers at `address` as a one-dimensional array that does not own them."""
     return carray(_pointer(address), (size,))
 
 
-@njit(cache=True)
+@jit
 def matrix(array, offset, rows, columns):
     """Elements from `offset` on of a one-dimensional float64 array, as a (rows, columns) matrix.
 

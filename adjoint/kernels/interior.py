@@ -86,8 +86,21 @@ from adjoint.kernels.stages import (
 )
 
 __all__ = [
-    "ACCEPTABLE", "COLD", "NEEDS_RESTORATION", "WARM", "BAD_CURVATURE", "BAD_START", "DIVERGING", "INFEASIBLE", "OPTIMAL", "RESTORATION_FAILED", "RUNNING",
-    "STALLED", "iterate", "prepare", "restore",
+    "ACCEPTABLE",
+    "BAD_CURVATURE",
+    "BAD_START",
+    "COLD",
+    "DIVERGING",
+    "INFEASIBLE",
+    "NEEDS_RESTORATION",
+    "OPTIMAL",
+    "RESTORATION_FAILED",
+    "RUNNING",
+    "STALLED",
+    "WARM",
+    "iterate",
+    "prepare",
+    "restore",
 ]
 
 # Status codes.
@@ -98,7 +111,8 @@ NEEDS_RESTORATION = 9
 COLD, WARM, CONTINUE, RESTORE = range(4)
 
 # Slots of Iterate.number.
-MU, THETA_MAX, THETA_MIN, DELTA_LAST, OBJECTIVE, THETA, DUAL, COMPLEMENTARITY, ERROR, ALPHA, ALPHA_DUAL, DELTA = range(12)
+MU, THETA_MAX, THETA_MIN, DELTA_LAST, OBJECTIVE, THETA, DUAL, COMPLEMENTARITY = range(8)
+ERROR, ALPHA, ALPHA_DUAL, DELTA = range(8, 12)
 STEP, VIOLATION, LEFT, OMEGA = 12, 13, 14, 15
 N_NUMBERS = 20
 # Slots of Iterate.count.
@@ -700,11 +714,12 @@ def _restore(S, X, Q, max_iterations):
 
         min  |y|_omega^2/2 + eta |w + dw - w_0|^2/2 + zeta |dw|^2/2 + barrier      y = C + (linearised rows) dw - ds
 
-    (w_0: where the phase began, so that it does not wander), the same linear system with Hessian (eta + zeta) I, soft dynamics, and D = Sigma_s/(1 + Sigma_s) for an
+    (w_0: where the phase began, so that it does not wander), the same linear system with Hessian (eta + zeta) I,
+    soft dynamics, and D = Sigma_s/(1 + Sigma_s) for an
     inequality, 1 for an equality. `S` must be a softened programme (local unknowns counted as controls, local rows as
     equalities; see `control.newton`). The norm weighs dynamics and local rows by omega: usually 1 while looking for a
-    feasible point, then large, so that a point where nothing helps violates a condition and not, a little everywhere, the physics.
-    0: accepted; 1: stationary, locally infeasible; 2: out of iterations.
+    feasible point, then large, so that a point where nothing helps violates a condition and not, a little
+    everywhere, the physics. 0: accepted; 1: stationary, locally infeasible; 2: out of iterations.
     """
     lw, uw, kind, lr = S.unknown_data[S_LW], S.unknown_data[S_UW], S.row_kind[S_KIND], S.row_data[S_LR]
     ur, target = S.row_data[S_UR], S.row_kind[S_TARGET]
@@ -816,7 +831,8 @@ def _restore(S, X, Q, max_iterations):
                 for i in range(R.shape[0]):
                     weight = omega if kind[i] == LOCAL or target[i] >= 0 else 1.0
                     soft_t += 0.5 * weight * Q.row[Q_CT][i] ** 2
-                merit_t = soft_t + _barrier(S, Q.row[Q_RT], Q.unknown[Q_WT], Q.row[Q_ST], mu) - _objective(S, Q.row[Q_RT])
+                Rt = Q.row[Q_RT]
+                merit_t = soft_t + _barrier(S, Rt, Q.unknown[Q_WT], Q.row[Q_ST], mu) - _objective(S, Rt)
                 if merit_t <= merit + 1e-4 * alpha * slope:
                     accepted = True
                     break
@@ -905,7 +921,9 @@ def _scale_rows(S, Q):
 
 @jit
 def _bound_multipliers(S, Q, mode, mu):
-    """Multipliers of the bounds: 1 (COLD), at least mu/gap (WARM), or mu/gap up to 1000 (RESTORE); 0 without a bound."""
+    """Multipliers of the bounds: 1 (COLD), at least mu/gap (WARM), or mu/gap up to 1000 (RESTORE); 0 without a
+    bound.
+    """
     for part in range(2):
         if part == 0:
             lo, up, x = S.unknown_data[S_LW], S.unknown_data[S_UW], Q.unknown[Q_W]

@@ -1,8 +1,11 @@
 """The decorator of every compiled loop: Numba without the interpreter, cached in the library's own folder.
 
-Numba keys its cache by the file that a function stands in. A kernel here is made of functions of several files, and a stale
-mixture after an upgrade would be silently wrong; so the cache folder's name is a digest of all kernel sources, of Numba and of
-Python, and a file in it that cannot be read back counts as absent. Where the folder cannot be written, nothing is cached.
+Numba keys its cache by the file that a function stands in. A kernel here is made of functions of several files, and
+a stale
+mixture after an upgrade would be silently wrong; so the cache folder's name is a digest of all kernel sources, of
+Numba and of
+Python, and a file in it that cannot be read back counts as absent. Where the folder cannot be written, nothing is
+cached.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from numba.core import caching
 
 from adjoint.native.cache import folder
 
-__all__ = ["jit", "jit_inline", "jit_reassociating"]
+__all__ = ["jit", "jit_exact", "jit_inline", "jit_reassociating"]
 
 
 @lru_cache(maxsize=1)
@@ -95,11 +98,18 @@ def jit(function: Callable[..., Any]) -> Any:
     return _compiled(function, {"contract"})
 
 
+def jit_exact(function: Callable[..., Any]) -> Any:
+    """The same without contraction: a lane of a batch and a single run round alike."""
+    return _compiled(function, set())
+
+
 def jit_reassociating(function: Callable[..., Any]) -> Any:
     """The same for dense linear algebra: sums may be taken in another order (still the same one at every call)."""
     return _compiled(function, {"contract", "reassoc", "nsz"})
 
 
 def jit_inline(function: Callable[..., Any]) -> Any:
-    """The same for a part of one larger kernel: becomes part of its caller and is not compiled on its own, which saves seconds."""
+    """The same for a part of one larger kernel: becomes part of its caller and is not compiled on its own, which
+    saves seconds.
+    """
     return _compiled(function, {"contract"}, "always")

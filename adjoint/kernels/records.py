@@ -1,10 +1,12 @@
 """The three records that the solver's kernels share: the programme (S), its factorisation (X) and the iterate (Q).
 
-Vectors of one kind are the rows of one matrix, so that a kernel is handed some thirty arrays and not a hundred (which its
+Vectors of one kind are the rows of one matrix, so that a kernel is handed some thirty arrays and not a hundred
+(which its
 compilation time depends on); the constants below say which row is which, and kernels unpack the rows they use in their
 first lines. Outside the kernels the rows are properties: ``Q.w``, ``S.kind``.
 
-`Stages` is the structure of `kernels.stages`: its stage k has n states, m controls, e local unknowns and r path rows; `ow`,
+`Stages` is the structure of `kernels.stages`: its stage k has n states, m controls, e local unknowns and r path
+rows; `ow`,
 `orow`, `oj`, `oh` are the offsets of w_k, of R_k, of the Jacobian's and of the Hessian's nonzeros of stage k.
 """
 

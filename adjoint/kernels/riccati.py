@@ -259,7 +259,8 @@ def _soften(P, omega, L, inverse):
 def factorize(S, J, H, sigma, D, delta_w, soft, X):
     """Factor the system at Jacobian J and Hessian H (nonzeros), diagonal `sigma`, path-row weights `D` (row layout).
 
-    With `soft` = omega > 0 the dynamics rows may be violated at a price: y = F_w dw - dx_{k+1} + rF costs omega |y|^2/2, so
+    With `soft` = omega > 0 the dynamics rows may be violated at a price: y = F_w dw - dx_{k+1} + rF costs omega
+    |y|^2/2, so
     that y = dlam_{k+1}/omega and P_{k+1} is replaced by (I + P/omega)^{-1} P = omega (I - (I + P/omega)^{-1}).
     Returns -1 when every M_uu (and I + P/omega) is positive definite, else the stage where one (or c_z) is not.
     """

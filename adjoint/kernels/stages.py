@@ -54,8 +54,8 @@ from adjoint.kernels.records import (
 )
 
 __all__ = [
-    "COST", "DYNAMICS", "EQUALITY", "HESSIAN", "INEQUALITY", "JACOBIAN", "LOCAL", "ROWS", "evaluate", "evaluate_hessian",
-    "evaluate_jacobian", "evaluate_rows", "jacobian_product", "jacobian_transposed_product",
+    "COST", "DYNAMICS", "EQUALITY", "HESSIAN", "INEQUALITY", "JACOBIAN", "LOCAL", "ROWS", "evaluate",
+    "evaluate_hessian", "evaluate_jacobian", "evaluate_rows", "jacobian_product", "jacobian_transposed_product",
 ]
 
 # Kinds of rows.
