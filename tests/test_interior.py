@@ -173,9 +173,8 @@ def assert_complementary(multiplier, value, lower, upper, label):
     assert np.all(value <= upper + 3e-8 * reach), f"{label} above"
     assert np.all(value >= lower - 3e-8 * reach), f"{label} below"
     gap = np.where(multiplier > 0, upper - value, value - lower)
-    assert np.all(np.where(np.isfinite(gap), np.abs(multiplier) * np.abs(gap), 0.0) <= 1e-5 * scale * reach), (
-        f"{label} gap"
-    )
+    product = np.abs(multiplier) * np.where(np.isfinite(gap), np.abs(gap), 0.0)
+    assert np.all(product <= 1e-5 * scale * reach), f"{label} gap"
     if not np.isfinite(upper):
         assert np.all(multiplier <= 0), f"{label}: no upper bound, but a multiplier"
     if not np.isfinite(lower):
@@ -391,7 +390,7 @@ def test_a_warm_start_at_the_solution_is_over_at_once(kind, method):
 
 
 def test_a_start_that_needs_restoration_is_restored():
-    # A motor too weak to lift the pendulum at once, from guesses that swing back first: Newton's steps become unacceptable.
+    # A motor too weak to lift the pendulum at once, from guesses that swing back first: Newton's steps get refused.
     problem = swing_up(torque=4.0)
     grid, restored = np.linspace(0, 1, 31), 0
     for bend in (0.0, 0.5, 2.0, 3.0):

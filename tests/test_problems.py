@@ -120,8 +120,8 @@ CASES = {
         398.068, 0.04, "powered_descent", dict(glide_slope=4.0, convexified=True)),
     # Own converged value; accuracy.
     "climb": Case(319.8741, 0.03, "supersonic_climb"),
-    # Own values, 400 intervals. The path dips into a cylinder of 0.5 m by up to (v h)²/8r = 4e-4 m between nodes that are
-    # h = 0.02 s apart at v = 2 m/s: 1e-3 of J.
+    # Own values, 400 intervals. The path dips into a cylinder of 0.5 m by up to (v h)²/8r = 4e-4 m between nodes that
+    # are h = 0.02 s apart at v = 2 m/s: 1e-3 of J.
     "quadrotor": Case(0.109225, 1.1e-4, "quadrotor_cylinders"),
     "quadrotor, left": Case(0.125797, 1.3e-4, "quadrotor_cylinders", dict(bend=-1.0)),
     # Digits on which six solvers agree.

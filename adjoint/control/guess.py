@@ -25,6 +25,9 @@ __all__ = ["Guess", "bent", "make_guess", "scales"]
 
 Array = NDArray[np.float64]
 
+# Relative size below which a number is taken for the rounding error of a zero.
+NOISE = 1e-12
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -168,7 +171,9 @@ def _line(phase: Phase, control: Array, p: Array, t0: float, tf: float) -> Array
     for _ in range(2):  # twice: a position follows its speed
         middle = ends.mean(axis=0)
         rates = np.array([np.asarray(graph(0.5 * (t0 + tf), middle, u, p)).ravel() for u in controls])
-        rate = np.where(np.isfinite(rates), rates, 0.0).mean(axis=0) * (tf - t0)
+        rates = np.where(np.isfinite(rates), rates, 0.0)
+        rate = rates.mean(axis=0) * (tf - t0)
+        rate[np.abs(rates.mean(axis=0)) < NOISE * np.abs(rates).max(axis=0)] = 0.0
         for i in range(n):
             for j, direction in ((1, 1.0), (0, -1.0)):
                 lo, up = limits[j][:, i]
@@ -245,13 +250,15 @@ def scales(phase: Phase, x: Array, u: Array, p: Array, t0: float, tf: float) -> 
             if math.isfinite(lo) and math.isfinite(up):
                 size = max(abs(lo), abs(up)) if size == 0 or max(abs(lo), abs(up)) < 1e3 * size else size
             scale[i] = size if size > 0 else 0.0
-    still = sx == 0
+    # What is tiny beside everything else is rounding noise or unknown, not a size.
+    noise = NOISE * sx.max(initial=0.0)
+    still = sx <= noise
     if still.any() and not phase.system.discrete:
         graph = phase.system.graph
         grid = np.linspace(t0, tf, x.shape[0])
         speed = np.array([np.asarray(graph(t, a, b, p)).ravel() for t, a, b in zip(grid, x, u, strict=True)])
         speed = np.abs(np.where(np.isfinite(speed), speed, 0.0)).mean(axis=0) * (tf - t0)
         sx[still] = speed[still]
-    sx[~(sx > 1e-12)] = 1.0
-    su[~(su > 1e-12)] = 1.0
+    sx[~(sx > max(noise, 1e-12))] = 1.0
+    su[~(su > max(NOISE * su.max(initial=0.0), 1e-12))] = 1.0
     return sx, su
