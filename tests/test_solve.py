@@ -891,6 +891,17 @@ def test_a_state_pushed_for_ever_is_unbounded():
     assert "unbounded" in status and ("'height'" in status or "'u'" in status), status
 
 
+def test_an_unbounded_state_is_told_from_the_others():
+    problem = OptimalControlProblem(
+        System(lambda t, x, u, p: [-x[0], x[1] + u[0]], "heat height", "u"),
+        initial=dict(heat=1, height=0),
+        t=(0, 3),
+        maximize=lambda t, x, p: x[1],
+    )
+    status = failed(problem)
+    assert "unbounded" in status and "'height' at t = 3 " in status, status
+
+
 def test_a_time_that_pays_for_itself_is_unbounded():
     problem = OptimalControlProblem(
         System(lambda t, x, u, p: [u[0]], "x", "u"),
@@ -999,3 +1010,21 @@ def test_the_mesh_is_refined_until_the_answer_is_accurate():
     assert coarse.optimal and fine.optimal
     assert fine.N > coarse.N
     assert abs(fine.cost - coarse.cost) < 1e-3
+
+
+def test_the_mesh_is_refined_where_the_control_switches():
+    # rest to speed 0.3 over the distance 1: full thrust until sqrt(1 + 0.3^2 / 2), then full brake
+    problem = integrator_problem(
+        final=dict(x=1, v=0.3),
+        running=None,
+        minimize=lambda t, x, p: t,
+        bounds=dict(u=(-1, 1)),
+        t=(0, free(1.5)),
+    )
+    s = adjoint.solve(problem, accuracy=1e-6)
+    assert s.optimal, s.status
+    switch, h = math.sqrt(1 + 0.3**2 / 2), np.diff(s.t)
+    np.testing.assert_allclose(s.tf, 2 * switch - 0.3, rtol=1e-5)
+    k = np.searchsorted(s.t, switch) - 1
+    assert h[k] < 0.1 * h.max()
+    assert np.sum(h < 0.5 * h.max()) < 0.5 * s.N  # elsewhere it stays as it was

@@ -148,6 +148,8 @@ def run(
                 shown = max(shown, reached)
     except KeyboardInterrupt:
         interrupted = "interrupted from the keyboard"
+    if interrupted and Q.counter[interior.POLISH] > 0:
+        status, interrupted = interior.iterate(stages, X, Q, interior.RECALL, 0), ""
     count, number = Q.counter, Q.number
     row_scale = stages.row_data[S_SR]
     cost_scale = float(row_scale[-1])

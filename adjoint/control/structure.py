@@ -186,8 +186,8 @@ class Programme:
     def iterate(self, max_iterations: int) -> Iterate:
         """Storage for the iterates."""
         return Iterate(
-            unknown=np.zeros((12, self.n_unknowns)),
-            row=np.zeros((17, self.n_rows)),
+            unknown=np.zeros((15, self.n_unknowns)),
+            row=np.zeros((21, self.n_rows)),
             J=np.zeros(int(self.layout["oj"][-1])),
             H=np.zeros(int(self.layout["oh"][-1])),
             filter=np.zeros((1000, 2)),

@@ -38,19 +38,26 @@ from adjoint.kernels.records import (
     Q_RT,
     Q_RW,
     Q_S,
+    Q_S0,
     Q_SIGMA,
     Q_ST,
     Q_T1,
     Q_T2,
     Q_T3,
     Q_VL,
+    Q_VL0,
     Q_VU,
+    Q_VU0,
     Q_W,
+    Q_W0,
     Q_WT,
     Q_Y,
+    Q_Y0,
     Q_YP,
     Q_ZL,
+    Q_ZL0,
     Q_ZU,
+    Q_ZU0,
     S_E,
     S_FIRST,
     S_GROUP,
@@ -107,8 +114,9 @@ __all__ = [
 RUNNING, OPTIMAL, ACCEPTABLE, INFEASIBLE, DIVERGING, RESTORATION_FAILED, BAD_START, BAD_CURVATURE, STALLED = range(9)
 # Not an end: `iterate` found no acceptable step; call `restore` and go on.
 NEEDS_RESTORATION = 9
-# What `iterate` begins with: w alone; w and all multipliers; going on. The last is a start that only `restore` uses.
-COLD, WARM, CONTINUE, RESTORE = range(4)
+# What `iterate` begins with: w alone; w and all multipliers; going on; going back to the optimum that was kept.
+# The last is a start that only `restore` uses.
+COLD, WARM, CONTINUE, RECALL, RESTORE = range(5)
 
 # Slots of Iterate.number.
 MU, THETA_MAX, THETA_MIN, DELTA_LAST, OBJECTIVE, THETA, DUAL, COMPLEMENTARITY = range(8)
@@ -116,7 +124,7 @@ ERROR, ALPHA, ALPHA_DUAL, DELTA = range(8, 12)
 STEP, VIOLATION, LEFT, OMEGA = 12, 13, 14, 15
 N_NUMBERS = 20
 # Slots of Iterate.count.
-ITERATION, N_FILTER, STATUS, N_TRIALS, ACCEPTABLE_RUN, TINY_RUN, N_RESTORATION, N_FACTOR, N_SHORT = range(9)
+ITERATION, N_FILTER, STATUS, N_TRIALS, ACCEPTABLE_RUN, TINY_RUN, N_RESTORATION, N_FACTOR, POLISH = range(9)
 N_COUNTS = 12
 # Slots of Iterate.option.
 TOL, MU_INIT, ACCEPTABLE_TOL, PUSH = range(4)
@@ -127,6 +135,8 @@ KAPPA_EPS, KAPPA_MU, THETA_MU, TAU_MIN = 10.0, 0.2, 1.5, 0.99
 GAMMA_THETA, GAMMA_PHI, DELTA_SWITCH, S_THETA, S_PHI, ETA_PHI = 1e-5, 1e-8, 1.0, 1.1, 2.3, 1e-8
 KAPPA_SIGMA, KAPPA_SOC, MAX_SOC = 1e10, 0.99, 4
 DELTA_C = 1e-8
+# After the tolerance is met: iterations towards mu = POLISHED tol, for crisp controls and accurate multipliers.
+POLISHING, POLISHED = 6, 1e-3
 # Largest weight of the dynamics in the restoration phase; size of a scaled unknown that counts as unbounded.
 HARDEST, UNBOUNDED = 1e4, 1e8
 DELTA_W0, DELTA_W_MIN, DELTA_W_MAX = 1e-4, 1e-20, 1e40
@@ -1029,6 +1039,37 @@ def restore(S, softened, X, softened_X, Q):
 
 
 @jit
+def _keep(Q):
+    """Keep the iterate, which meets the tolerance, before it is polished."""
+    unknown, row = Q.unknown, Q.row
+    for i in range(unknown.shape[1]):
+        unknown[Q_W0, i], unknown[Q_ZL0, i], unknown[Q_ZU0, i] = unknown[Q_W, i], unknown[Q_ZL, i], unknown[Q_ZU, i]
+    for i in range(row.shape[1]):
+        row[Q_S0, i], row[Q_VL0, i], row[Q_VU0, i] = row[Q_S, i], row[Q_VL, i], row[Q_VU, i]
+        row[Q_Y0, i] = row[Q_Y, i]
+
+
+@jit
+def _recall(S, Q):
+    """Back to the iterate that was kept; returns OPTIMAL."""
+    unknown, row = Q.unknown, Q.row
+    for i in range(unknown.shape[1]):
+        unknown[Q_W, i], unknown[Q_ZL, i], unknown[Q_ZU, i] = unknown[Q_W0, i], unknown[Q_ZL0, i], unknown[Q_ZU0, i]
+    for i in range(row.shape[1]):
+        row[Q_S, i], row[Q_VL, i], row[Q_VU, i] = row[Q_S0, i], row[Q_VL0, i], row[Q_VU0, i]
+        row[Q_Y, i] = row[Q_Y0, i]
+    w, R = unknown[Q_W], row[Q_R]
+    evaluate(S, ROWS, w, R, R)
+    evaluate(S, JACOBIAN, w, Q.J, Q.J)
+    theta, worst = residuals(S, R, w, row[Q_S], row[Q_C])
+    Q.number[THETA], Q.number[VIOLATION], Q.number[OBJECTIVE] = theta, worst, _objective(S, R)
+    jacobian_transposed_product(S, Q.J, row[Q_Y], unknown[Q_GRAD])
+    Q.number[ERROR] = _optimality(S, Q, 0.0)
+    Q.counter[STATUS] = OPTIMAL
+    return OPTIMAL
+
+
+@jit
 def iterate(S, X, Q, start, limit):
     """Prepare as `start` says, then run at most `limit` iterations and test the last point. Returns the status.
 
@@ -1040,6 +1081,8 @@ def iterate(S, X, Q, start, limit):
     C, R, t1, r1 = Q.row[Q_C], Q.row[Q_R], Q.unknown[Q_T1], Q.row[Q_R1]
     history, H, dw, cw = Q.history, Q.H, Q.unknown[Q_DW], Q.unknown[Q_CW]
     dY, yp = Q.row[Q_DY], Q.row[Q_YP]
+    if start == RECALL:
+        return _recall(S, Q)
     if start != CONTINUE:
         prepare(S, X, Q, start)
     if count[STATUS] != RUNNING:
@@ -1065,8 +1108,15 @@ def iterate(S, X, Q, start, limit):
             history[it, 8] = number[ALPHA]
             history[it, 9] = count[N_TRIALS]
         if error_0 <= tol and number[VIOLATION] <= max(tol, 1e-10) and compl <= max(1e-4, tol):
-            count[STATUS] = OPTIMAL
-            return OPTIMAL
+            if mu <= 1.01 * POLISHED * tol or compl == 0.0:
+                count[STATUS] = OPTIMAL
+                return OPTIMAL
+            _keep(Q)
+            count[POLISH] = max(1, count[POLISH])
+        if count[POLISH] > 0:
+            count[POLISH] += 1
+            if count[POLISH] > POLISHING + 1:
+                return _recall(S, Q)
         if error_0 <= option[ACCEPTABLE_TOL]:
             count[ACCEPTABLE_RUN] += 1
             if count[ACCEPTABLE_RUN] >= 40:
@@ -1083,7 +1133,7 @@ def iterate(S, X, Q, start, limit):
         if step == limit:
             return RUNNING
         # --- barrier parameter (7)
-        mu_min = tol / 11.0
+        mu_min = tol / 11.0 if count[POLISH] == 0 else POLISHED * tol
         while mu > mu_min and _optimality(S, Q, mu) <= KAPPA_EPS * mu:
             mu = max(mu_min, min(KAPPA_MU * mu, mu ** THETA_MU))
             count[N_FILTER] = 0
@@ -1096,6 +1146,8 @@ def iterate(S, X, Q, start, limit):
             _fill(H, 0.0)
         _weights(S, Q)
         delta = _factor_with_inertia(S, X, Q)
+        if delta < 0.0 and count[POLISH] > 0:
+            return _recall(S, Q)
         if delta < 0.0:
             count[STATUS] = BAD_CURVATURE
             return BAD_CURVATURE
@@ -1127,6 +1179,8 @@ def iterate(S, X, Q, start, limit):
             theta_t, worst, phi_t = _trial(S, Q, alpha, mu)
             count[TINY_RUN] += 1
             verdict = 2 if theta_t < np.inf else 0
+            if count[TINY_RUN] >= 3 and count[POLISH] > 0:
+                return _recall(S, Q)
             if count[TINY_RUN] >= 3 and mu <= mu_min:
                 count[STATUS] = ACCEPTABLE if error_0 <= option[ACCEPTABLE_TOL] else STALLED
                 return count[STATUS]
@@ -1166,6 +1220,8 @@ def iterate(S, X, Q, start, limit):
                     _direction(S, X, Q, mu, delta, C)
             if verdict == 0:
                 alpha *= 0.5
+        if verdict == 0 and count[POLISH] > 0:
+            return _recall(S, Q)
         if verdict == 0:
             if error_0 <= option[ACCEPTABLE_TOL]:
                 count[STATUS] = ACCEPTABLE

@@ -37,9 +37,10 @@ S_WBUF, S_DBUF, S_CBUF, S_YBUF, S_OBUF = range(5)
 X_OLU, X_OPIV, X_OZ, X_OA, X_OCHOL, X_OGAIN, X_OP = range(7)
 
 # Iterate.unknown: vectors over the unknowns.
-Q_W, Q_ZL, Q_ZU, Q_GRAD, Q_DW, Q_WT, Q_SIGMA, Q_RW, Q_T1, Q_T2, Q_T3, Q_CW = range(12)
+Q_W, Q_ZL, Q_ZU, Q_GRAD, Q_DW, Q_WT, Q_SIGMA, Q_RW, Q_T1, Q_T2, Q_T3, Q_CW, Q_W0, Q_ZL0, Q_ZU0 = range(15)
 # Iterate.row: vectors over the rows.
 Q_S, Q_VL, Q_VU, Q_Y, Q_R, Q_C, Q_DS, Q_DY, Q_ST, Q_RT, Q_CT, Q_D, Q_RR, Q_YP, Q_JD, Q_CY, Q_R1 = range(17)
+Q_S0, Q_VL0, Q_VU0, Q_Y0 = range(17, 21)
 
 
 class Stages(NamedTuple):
@@ -88,8 +89,8 @@ class Factors(NamedTuple):
 class Iterate(NamedTuple):
     """All that changes during a solve."""
 
-    unknown: np.ndarray         # (12, unknowns)
-    row: np.ndarray             # (17, rows)
+    unknown: np.ndarray         # (15, unknowns)
+    row: np.ndarray             # (21, rows)
     J: np.ndarray               # Jacobian nonzeros
     H: np.ndarray               # Hessian nonzeros
     filter: np.ndarray          # (capacity, 2) theta, phi
