@@ -23,6 +23,7 @@ def moon_landing() -> adjoint.OptimalControlProblem:
 
     return adjoint.OptimalControlProblem(
         adjoint.System(lander, states="h v m", controls="thrust"),
-        initial=dict(h=1, v=-0.783, m=1), final=dict(h=0, v=0), bounds=dict(h=(0, None), m=(0.1, 1), thrust=(0, 1.227)),
+        initial=dict(h=1, v=-0.783, m=1), final=dict(h=0, v=0),
+        bounds=dict(h=(0, None), m=(0.1, None), thrust=(0, 1.227)),
         running=lambda t, x, u, p: u[0], t=(0, adjoint.free(1.5)),
         name="moon_landing", published=1.4204, source="Meditch (1964); value: PSOPT")

@@ -488,6 +488,10 @@ def test_climb_looks_up_the_published_tables() -> None:
         [0.013, 0.013, 0.013, 0.014, 0.031, 0.041, 0.039, 0.036, 0.035],
         [0.54, 0.54, 0.54, 0.75, 0.79, 0.78, 0.89, 0.93, 0.93]))
     heights = 1000.0 * np.array([0, 5, 10, 15, 20, 25, 30, 40, 50, 70])
+    # checksums of the printed thrust table, over heights and over Mach numbers
+    rows, columns = np.sum(module._THRUST, axis=1), np.sum(module._THRUST, axis=0)
+    np.testing.assert_allclose(rows, [131.9, 141.1, 146.7, 160.4, 181.4, 208.7, 234.7, 257.8, 278.4, 295.1])
+    np.testing.assert_allclose(columns, [317.3, 309.2, 305.3, 272.0, 240.4, 208.0, 178.8, 118.8, 72.5, 13.9])
     thrust = RectBivariateSpline(np.arange(10) * 0.2, heights, 1000 * np.array(module._THRUST), s=0)
     rng = np.random.default_rng(2)
     for h, v, gamma, w, alpha in rng.uniform([0, 400, -0.5, 30000, -0.2], [65000, 1600, 0.8, 42000, 0.2], size=(20, 5)):
@@ -559,6 +563,30 @@ def test_chain_is_the_riccati_recursion() -> None:
     np.testing.assert_allclose(solution.costate[0], P @ x0, rtol=1e-7, atol=1e-7)
     np.testing.assert_allclose(solution.u[0], -K @ x0, rtol=1e-7, atol=1e-7)
     assert solution.iterations == 1
+
+
+def test_short_chain_feels_its_terminal_cost() -> None:
+    problem = build("spring_chain", steps=20)
+    A = np.array([right_hand_side(problem, x, np.zeros(4)) for x in np.eye(12)]).T
+    B = np.array([right_hand_side(problem, np.zeros(12), u) for u in np.eye(4)]).T
+    x0 = np.concatenate([np.linspace(-2, 2, 6), np.zeros(6)])
+    # a dense least-squares problem: the states are an affine function of all the controls
+    weights, rows, offset = np.repeat([1.0, 10.0], [20 * 12, 12]), np.zeros((12, 80)), x0
+    states, offsets = [rows], [offset]
+    for k in range(20):
+        rows = A @ rows
+        rows[:, 4 * k:4 * k + 4] = B
+        offset = A @ offset
+        states.append(rows)
+        offsets.append(offset)
+    G, g = np.vstack(states), np.concatenate(offsets)
+    u = np.linalg.solve(0.1 * np.eye(80) + G.T @ (weights[:, None] * G), -G.T @ (weights * g))
+    optimum = (weights @ (G @ u + g) ** 2 + 0.1 * u @ u) / 2
+    solution = adjoint.solve(problem)
+    assert solution.N == 20
+    assert solved("chain").N == 1000
+    np.testing.assert_allclose(solution.cost, optimum, rtol=1e-9)
+    np.testing.assert_allclose(solution.u.ravel(), u, atol=1e-7)
 
 
 def test_boxed_chain_keeps_its_box() -> None:

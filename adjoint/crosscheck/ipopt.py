@@ -32,7 +32,7 @@ __all__ = ["COST_FLOOR", "NEARBY", "Difference", "IpoptRun", "evaluate", "relati
 Array = NDArray[np.float64]
 
 # Costs below this are zero, as far as two solvers can tell.
-COST_FLOOR = 1e-8
+COST_FLOOR = 1e-7
 
 # A start that is already an optimum: stay close to the bounds that are active, with multipliers of the size of one.
 NEARBY = {
