@@ -23,7 +23,7 @@ from adjoint.method import Method
 
 __all__ = ["CrossCheck", "crosscheck"]
 
-# Two solvers that stop at a scaled error of 1e-8 (ours) and 1e-10 (IPOPT) agree far better than this in the cost.
+# Two solvers that stop at a scaled error of 1e-8 or less agree far better than this in the cost.
 COST_TOLERANCE = 1e-6
 # Near an optimum the cost is quadratic in the states: sqrt(1e-6).
 STATE_TOLERANCE = 1e-3
