@@ -10,7 +10,7 @@ import numpy as np
 
 from adjoint.control.newton import Outcome
 from adjoint.control.transcription import Transcription
-from adjoint.kernels import interior
+from adjoint.kernels import constants
 
 if TYPE_CHECKING:
     from adjoint.control.certificate import Certificate
@@ -68,32 +68,32 @@ def sentence(T: Transcription, o: Outcome, certificate: Certificate | None, tol:
             f" {_largest_unknown(T, o)} has grown without limit: the cost may be unbounded." if o.growth > 1e3 else ""
         )
         return f"{o.interrupted}; the best iterate is returned ({fault}; scaled optimality error {o.error:.2g}).{hint}"
-    if o.status == interior.OPTIMAL:
+    if o.status == constants.OPTIMAL:
         if certificate is None:
             return f"converged to {tol:g} on this mesh; not certified."
         if certificate.holds:
             return "optimal: converged and certified."
         return f"converged on this mesh, but not certified: {certificate.fault}"
-    if o.status == interior.ACCEPTABLE:
+    if o.status == constants.ACCEPTABLE:
         return (
             f"stopped near an optimum: the scaled optimality error is {o.error:.2g}, not {tol:g}; no further progress "
             "in "
             "double precision. Rescale the problem, or accept it with a larger tol."
         )
-    if o.status == interior.INFEASIBLE:
+    if o.status == constants.INFEASIBLE:
         return (
             f"infeasible, at least near this point: {fault}, and no small change reduces the violation. Relax that "
             "constraint, or start from another guess."
         )
-    if o.status == interior.DIVERGING:
+    if o.status == constants.DIVERGING:
         worst = _largest_unknown(T, o)
         return (
             f"unbounded: the cost decreases without limit ({o.objective:.3g}); {worst} grows most. "
             "Bound it, or check the sign of the cost."
         )
-    if o.status == interior.RESTORATION_FAILED:
+    if o.status == constants.RESTORATION_FAILED:
         return f"the violation could not be reduced further: {fault}. Try another guess or a finer mesh."
-    if o.status == interior.BAD_CURVATURE:
+    if o.status == constants.BAD_CURVATURE:
         return (
             f"the linear system could not be made positive definite ({fault}). "
             "A state or control may have no influence at all."

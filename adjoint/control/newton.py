@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from adjoint.control.structure import Group, Programme, compile_groups, programme
 from adjoint.control.transcription import Discretised
-from adjoint.kernels import interior
+from adjoint.kernels import constants, interior, restoration
 from adjoint.kernels.announce import announcing
 from adjoint.kernels.records import S_SR
 from adjoint.kernels.stages import COST
@@ -123,39 +123,39 @@ def run(
     Q.option[:] = (tol, 0.1, max(1e-6, 100 * tol), 1e-2)
     if warm is not None:
         Q.Y[:], Q.zl[:], Q.zu[:], Q.vl[:], Q.vu[:] = warm.Y, warm.zl, warm.zu, warm.vl, warm.vu
-    status = interior.iterate(stages, X, Q, interior.COLD if warm is None else interior.WARM, 0)
+    status = interior.iterate(stages, X, Q, constants.COLD if warm is None else constants.WARM, 0)
     shown = 0
     interrupted = ""
     start = time.perf_counter()
     try:
-        while status == interior.RUNNING:
-            left = max_iterations - int(Q.counter[interior.ITERATION])
+        while status == constants.RUNNING:
+            left = max_iterations - int(Q.counter[constants.ITERATION])
             if left <= 0:
                 interrupted = f"stopped after {max_iterations} iterations"
                 break
             if time.perf_counter() - start > time_limit:
                 interrupted = f"stopped after the time limit of {time_limit:g} s"
                 break
-            status = interior.iterate(stages, X, Q, interior.CONTINUE, min(CHUNK if watch is None else 1, left))
-            if status == interior.NEEDS_RESTORATION:
+            status = interior.iterate(stages, X, Q, constants.CONTINUE, min(CHUNK if watch is None else 1, left))
+            if status == constants.NEEDS_RESTORATION:
                 with announcing("compiling the restoration kernel (once; kept on disk)"):
-                    interior.restore(stages, layout.softened(stages), X, layout.factors(softened=True), Q)
-                status = int(Q.counter[interior.STATUS])
+                    restoration.restore(stages, layout.softened(stages), X, layout.factors(softened=True), Q)
+                status = int(Q.counter[constants.STATUS])
             if watch is not None:
-                reached = min(int(Q.counter[interior.ITERATION]) + (status != interior.RUNNING), Q.history.shape[0])
+                reached = min(int(Q.counter[constants.ITERATION]) + (status != constants.RUNNING), Q.history.shape[0])
                 for row in Q.history[shown:reached]:
                     watch(row)
                 shown = max(shown, reached)
     except KeyboardInterrupt:
         interrupted = "interrupted from the keyboard"
-    if interrupted and Q.counter[interior.POLISH] > 0:
-        status, interrupted = interior.iterate(stages, X, Q, interior.RECALL, 0), ""
+    if interrupted and Q.counter[constants.POLISH] > 0:
+        status, interrupted = interior.iterate(stages, X, Q, constants.RECALL, 0), ""
     count, number = Q.counter, Q.number
     row_scale = stages.row_data[S_SR]
     cost_scale = float(row_scale[-1])
     rows = Q.R / row_scale
     residuals = np.where(stages.kind == COST, 0.0, Q.C) / row_scale
-    iterations = int(count[interior.ITERATION])
+    iterations = int(count[constants.ITERATION])
     return Outcome(
         status=int(status),
         interrupted=interrupted,
@@ -166,15 +166,15 @@ def run(
         zu=Q.zu / problem.scale / cost_scale,
         vl=Q.vl * row_scale / cost_scale,
         vu=Q.vu * row_scale / cost_scale,
-        objective=float(number[interior.OBJECTIVE]) / cost_scale,
-        error=float(number[interior.ERROR]),
-        violation=float(number[interior.VIOLATION]),
-        dual=float(number[interior.DUAL]),
-        complementarity=float(number[interior.COMPLEMENTARITY]),
-        mu=float(number[interior.MU]),
+        objective=float(number[constants.OBJECTIVE]) / cost_scale,
+        error=float(number[constants.ERROR]),
+        violation=float(number[constants.VIOLATION]),
+        dual=float(number[constants.DUAL]),
+        complementarity=float(number[constants.COMPLEMENTARITY]),
+        mu=float(number[constants.MU]),
         iterations=iterations,
-        factorisations=int(count[interior.N_FACTOR]),
-        restorations=int(count[interior.N_RESTORATION]),
+        factorisations=int(count[constants.N_FACTOR]),
+        restorations=int(count[constants.N_RESTORATION]),
         history=Q.history[: min(iterations + 1, Q.history.shape[0])].copy() * np.array([1, 1 / cost_scale] + [1] * 8),
         residuals=residuals,
         kind=stages.kind,

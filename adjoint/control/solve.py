@@ -23,7 +23,7 @@ from adjoint.control.solution import Solution
 from adjoint.control.start import refuse_start
 from adjoint.control.transcription import Discretised, Formulation, Transcription, discretise, formulate, transcribe
 from adjoint.errors import InputError
-from adjoint.kernels import interior
+from adjoint.kernels import constants
 from adjoint.method import Method, gauss
 from adjoint.method import method as method_by_name
 
@@ -221,10 +221,10 @@ def _attempt(
     budget.solve += outcome.seconds
     budget.used += outcome.iterations
     budget.iterated += outcome.iterations
-    if outcome.interrupted or outcome.status == interior.DIVERGING:
+    if outcome.interrupted or outcome.status == constants.DIVERGING:
         budget.used = budget.iterations  # no other start, no other mesh
     solution = _unpack(T, D, outcome, setup, tol)
-    if outcome.status == interior.BAD_START:
+    if outcome.status == constants.BAD_START:
         refuse_start(solution, T.graphs)
     if certificate and np.all(np.isfinite(outcome.w)):
         clock = time.perf_counter()
@@ -424,7 +424,7 @@ def _unpack(T: Transcription, D: Discretised, o: Outcome, setup: Mapping[str, fl
         bound_multipliers=bound_multipliers,
         cost=problem.sign * o.objective,
         status=sentence(T, o, None, tol),
-        converged=o.status == interior.OPTIMAL and not o.interrupted,
+        converged=o.status == constants.OPTIMAL and not o.interrupted,
         iterations=o.iterations,
         history=o.history,
         seconds=dict(setup) | {"solve": o.seconds},

@@ -18,7 +18,7 @@ import casadi as ca
 import numpy as np
 from numpy.typing import NDArray
 
-from adjoint.kernels import interior
+from adjoint.kernels import constants
 from adjoint.kernels.records import S_E, S_M, S_R, Factors, Iterate, Stages
 from adjoint.kernels.stages import COST, DYNAMICS, EQUALITY, INEQUALITY, LOCAL
 from adjoint.native import Code, compile_functions, lane_width
@@ -191,10 +191,10 @@ class Programme:
             J=np.zeros(int(self.layout["oj"][-1])),
             H=np.zeros(int(self.layout["oh"][-1])),
             filter=np.zeros((1000, 2)),
-            number=np.zeros(interior.N_NUMBERS),
-            counter=np.zeros(interior.N_COUNTS, np.int64),
+            number=np.zeros(constants.N_NUMBERS),
+            counter=np.zeros(constants.N_COUNTS, np.int64),
             option=np.zeros(4),
-            history=np.zeros((max_iterations + 1, interior.N_HISTORY)),
+            history=np.zeros((max_iterations + 1, constants.N_HISTORY)),
         )
 
 
