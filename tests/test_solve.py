@@ -1028,3 +1028,16 @@ def test_the_mesh_is_refined_where_the_control_switches():
     k = np.searchsorted(s.t, switch) - 1
     assert h[k] < 0.1 * h.max()
     assert np.sum(h < 0.5 * h.max()) < 0.5 * s.N  # elsewhere it stays as it was
+
+
+def test_methods_of_one_name_are_told_apart_by_their_tableau():
+    """What is kept between solves belongs to the method itself, not to its name."""
+    system = adjoint.System(lambda t, x, u, p: [-x[0] + u[0]], "x", "u")
+    problem = adjoint.OptimalControlProblem(
+        system, initial=dict(x=1), t=(0, 1), running=lambda t, x, u, p: x[0] ** 2 + u[0] ** 2
+    )
+    costs = []
+    for same in (adjoint.EULER, adjoint.RK4):
+        method = adjoint.Method("mine", same.A, same.b, same.c, same.order)
+        costs.append(adjoint.solve(problem, method=method, intervals=5, certificate=False).cost)
+    assert abs(costs[0] - costs[1]) > 1e-2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -31,8 +31,9 @@ __all__ = ["solve"]
 
 Array = NDArray[np.float64]
 
-# Formulations of problems that are still alive: a second solve of the same problem pays no set-up.
-_formulations: weakref.WeakKeyDictionary[OptimalControlProblem, dict[Any, Formulation]] = weakref.WeakKeyDictionary()
+# The last few formulations: a second solve of the same problem pays no set-up.
+_formulations: OrderedDict[tuple[OptimalControlProblem, Method, int], Formulation] = OrderedDict()
+KEPT_FORMULATIONS = 16
 
 # Other starting guesses that a solve without success may try.
 RETRIES = 4
@@ -145,9 +146,7 @@ def solve(
         other = attempt(_Bent(guess, generator, 0.15 * k if starts == 1 else 0.5), mesh)
         found += [other] if other.converged else []
     if found:
-        solution = min(
-            found, key=lambda s: (not s.optimal and s.certificate is not None and not adaptive, problem.sign * s.cost)
-        )
+        solution = min(found, key=lambda s: (not adaptive and not s.optimal, problem.sign * s.cost))
     for _ in range(REFINEMENTS if adaptive else 0):
         if solution.optimal or not solution.converged or solution.N >= LARGEST_MESH or not budget.left():
             break
@@ -274,13 +273,16 @@ def _scheme(
 def _formulation(problem: OptimalControlProblem, method: Method, substeps: int) -> tuple[Formulation, dict[str, float]]:
     """The compiled formulation and the seconds that it cost this time."""
     kernels = load_kernels()
-    key = (method.name, substeps)
-    known = _formulations.setdefault(problem, {})
-    if key in known:
-        return known[key], {"trace": 0.0, "compile": kernels}
-    known[key] = formulate(problem, method, substeps)
-    seconds = known[key].seconds
-    return known[key], {"trace": seconds["trace"], "compile": seconds["compile"] + kernels}
+    key = (problem, method, substeps)
+    if key in _formulations:
+        _formulations.move_to_end(key)
+        return _formulations[key], {"trace": 0.0, "compile": kernels}
+    formulation = formulate(problem, method, substeps)
+    _formulations[key] = formulation
+    if len(_formulations) > KEPT_FORMULATIONS:
+        _formulations.popitem(last=False)
+    seconds = formulation.seconds
+    return formulation, {"trace": seconds["trace"], "compile": seconds["compile"] + kernels}
 
 
 def _from_solution(problem: OptimalControlProblem, solution: Solution) -> Guess:

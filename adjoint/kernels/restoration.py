@@ -1,6 +1,11 @@
 """The restoration phase: when no step is acceptable, reduce the constraint violation alone, or find that nothing helps.
 
-A Levenberg-Marquardt method of our own on the same stage structure; its problem is stated at `_restore`.
+A Levenberg-Marquardt method of our own on the same stage structure:
+
+    min  |y|_omega^2/2 + eta |w + dw - w_0|^2/2 + zeta |dw|^2/2 + barrier,      y = C + (linearised rows) dw - ds
+
+that is the system of `kernels.riccati` with Hessian (eta + zeta) I, soft dynamics of weight omega, and the path rows'
+weights D = Sigma_s/(1 + Sigma_s) (inequality) or 1 (equality). Shapes are those of `kernels.stages`.
 """
 
 from __future__ import annotations
