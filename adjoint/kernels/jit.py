@@ -1,16 +1,15 @@
 """The decorator of every compiled loop: Numba without the interpreter, cached in the library's own folder.
 
-Numba keys its cache by the file that a function stands in. A kernel here is made of functions of several files, and
-a stale
-mixture after an upgrade would be silently wrong; so the cache folder's name is a digest of all kernel sources, of
-Numba and of
-Python, and a file in it that cannot be read back counts as absent. Where the folder cannot be written, nothing is
-cached.
+Numba keys its cache by the file that a function stands in. A kernel here is made of functions of several files, and a
+stale mixture after an upgrade would be silently wrong; so the cache folder's name is a digest of the file, of all files
+of the library that it imports, directly or not, of Numba and of Python, and a file in it that cannot be read back counts
+as absent. Where the folder cannot be written, nothing is cached.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -26,32 +25,51 @@ from adjoint.native.cache import folder
 __all__ = ["jit", "jit_exact", "jit_inline", "jit_reassociating"]
 
 
-@lru_cache(maxsize=1)
-def _digest() -> str:
+_PACKAGE = Path(__file__).parents[1]
+_IMPORT = re.compile(r"^from adjoint\.(kernels|recurrent|ode|stability)(?:\.(\w+))? import (.+?)$", re.MULTILINE)
+
+
+def _sources(path: Path, found: set[Path]) -> None:
+    """Add the file and all files with compiled loops that it imports to `found`."""
+    if path in found or not path.exists():
+        return
+    found.add(path)
+    for folder, module, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        # `from adjoint.kernels import sweep` names a module; `from adjoint.kernels.sweep import forward` a function.
+        for name in [module] if module else re.findall(r"\w+", names):
+            _sources(_PACKAGE / folder / f"{name}.py", found)
+
+
+@lru_cache(maxsize=None)
+def _digest(path: Path) -> str:
+    sources: set[Path] = {Path(__file__)}
+    _sources(path, sources)
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {sys.platform}".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    for source in sorted(sources):
+        digest.update(source.name.encode() + source.read_bytes())
     return digest.hexdigest()[:24]
 
 
 class _Locator(caching._CacheLocator):
-    """Points Numba at the folder of this version of the kernels."""
+    """Points Numba at the folder of this version of a file with kernels."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, digest: str) -> None:
+        self._path, self._digest = path, digest
 
     def get_cache_path(self) -> str:
         return self._path
 
     def get_source_stamp(self) -> str:
-        return _digest()
+        return self._digest
 
     def get_disambiguator(self) -> None:
         return None
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Locator | None:
-        locator = cls(str(folder() / f"kernels-{_digest()}"))
+        source = Path(py_file)
+        digest = _digest(source)
+        locator = cls(str(folder() / "kernels" / f"{source.stem}-{digest}"), digest)
         try:
             locator.ensure_cache_path()
         except OSError:
