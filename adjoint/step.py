@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import casadi as ca
 import numba
@@ -24,11 +24,17 @@ from numpy.typing import NDArray
 from adjoint.errors import InputError, NativeError
 from adjoint.kernels import sweep as kernels
 from adjoint.kernels.announce import announcing
+from adjoint.kernels.cells import ARG, RES
+from adjoint.layout import Lanes, Rows
 from adjoint.native import compile_functions, lane_width
 
-__all__ = ["KernelStep", "MachineCode", "TracedStep", "machine_code"]
+__all__ = ["KernelStep", "MachineCode", "Step", "TracedStep", "machine_code"]
 
 Array = NDArray[np.float64]
+
+
+_NO_CUT, _NO_SIZES = np.zeros((0, 0, 0), np.int64), np.zeros(3, np.int64)  # what a step that is no cell has not
+_NO_RECORDS = np.zeros((1, 1, 0))
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,8 @@ class MachineCode:
     owner: object
 
     def scratch(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
-        """Room for arg, res and work: 11 inputs and 3 outputs are the most that any piece has."""
-        return np.zeros(11, np.int64), np.zeros(3, np.int64), np.empty(max(1, self.work_size * self.lanes))
+        """Room for arg, res and work."""
+        return np.zeros(ARG, np.int64), np.zeros(RES, np.int64), np.empty(max(1, self.work_size * self.lanes))
 
 
 def machine_code(graph: ca.Function, lanes: int, what: str) -> MachineCode:
@@ -52,7 +58,97 @@ def machine_code(graph: ca.Function, lanes: int, what: str) -> MachineCode:
     return MachineCode(code.address, lanes, code.work_size, code)
 
 
-class TracedStep:
+class Step(Protocol):
+    """What the verbs ask of a step; t, h, x, u, p and all else in the layout of `layout`, as `kernels.sweep` has it."""
+
+    def layout(self, paths: int, shared: bool) -> Lanes | Rows:
+        """How so many paths lie in memory; whether they share one p."""
+
+    def forward(self, t: Array, h: Array, x: Array, u: Array, p: Array, check: int) -> int:
+        """Fill x[:, 1:]; -1, or where it ceased to be finite."""
+
+    def backward(
+        self, t: Array, h: Array, x: Array, u: Array, p: Array, q: Array, r: Array, lam: Array, gu: Array, gp: Array
+    ) -> None:
+        """Fill lam and gu, add to gp."""
+
+    def tangent(
+        self, t: Array, h: Array, x: Array, u: Array, p: Array, dx: Array, du: Array, dp: Array
+    ) -> None:
+        """Fill dx[:, 1:]."""
+
+    def second(
+        self, t: Array, h: Array, x: Array, u: Array, p: Array, lam: Array, dx: Array, du: Array, dp: Array,
+        dq: Array, dr: Array, dlam: Array, dgu: Array, dgp: Array,
+    ) -> None:  # fmt: skip
+        """Fill dlam and dgu, add to dgp."""
+
+    def linearize(
+        self, t: Array, h: Array, x: Array, u: Array, p: Array, per_p: int, parameters: bool
+    ) -> tuple[Array, Array, Array]:
+        """A, B, C at K knots; t, h (K,), x (K, n), u (K, m), p (P, n_p), knot k using p[k // per_p]."""
+
+
+class _CodedStep:
+    """The sweeps over a step whose pieces are machine code of W lanes."""
+
+    lanes: int
+
+    def step(self, lanes: int) -> MachineCode:
+        """Φ."""
+        raise NotImplementedError
+
+    def vjp(self, lanes: int) -> MachineCode:
+        """The transpose of the linearised step."""
+        raise NotImplementedError
+
+    def jvp(self, lanes: int) -> MachineCode:
+        """The linearised step."""
+        raise NotImplementedError
+
+    def second_code(self, lanes: int) -> MachineCode:
+        """The linearised vjp."""
+        raise NotImplementedError
+
+    def layout(self, paths: int, shared: bool) -> Lanes:
+        """Paths in lanes; one path by itself."""
+        return Lanes(self.lanes if paths > 1 else 1)
+
+    def forward(self, t: Array, h: Array, x: Array, u: Array, p: Array, check: int) -> int:
+        """See `Step`."""
+        code = self.step(x.shape[-1])
+        arg, res, work = code.scratch()
+        run = kernels.forward[x.dtype]
+        return int(run(code.address, 0, t, h, x, u, p, _NO_RECORDS, 1, check, _NO_SIZES, arg, res, work))
+
+    def backward(
+        self, t: Array, h: Array, x: Array, u: Array, p: Array, q: Array, r: Array, lam: Array, gu: Array, gp: Array
+    ) -> None:
+        """See `Step`."""
+        code = self.vjp(x.shape[-1])
+        arg, res, work = code.scratch()
+        kernels.backward[x.dtype](
+            code.address, 0, 0, 0, t, h, x, u, p, _NO_RECORDS, q, r, lam, gu, gp, _NO_CUT, 0, 1, False, _NO_SIZES,
+            arg, res, work,
+        )  # fmt: skip
+
+    def tangent(
+        self, t: Array, h: Array, x: Array, u: Array, p: Array, dx: Array, du: Array, dp: Array
+    ) -> None:
+        """See `Step`."""
+        code = self.jvp(x.shape[-1])
+        kernels.tangent(code.address, t, h, x, u, p, dx, du, dp, *code.scratch())
+
+    def second(
+        self, t: Array, h: Array, x: Array, u: Array, p: Array, lam: Array, dx: Array, du: Array, dp: Array,
+        dq: Array, dr: Array, dlam: Array, dgu: Array, dgp: Array,
+    ) -> None:  # fmt: skip
+        """See `Step`."""
+        code = self.second_code(x.shape[-1])
+        kernels.second(code.address, t, h, x, u, p, lam, dx, du, dp, dq, dr, dlam, dgu, dgp, *code.scratch())
+
+
+class TracedStep(_CodedStep):
     """A step that is a graph (t, h, x, u, p) → x_next.
 
     Parameters
@@ -81,7 +177,7 @@ class TracedStep:
         """The linearised step."""
         return self._code("jvp", lanes, self._jvp_graph)
 
-    def second(self, lanes: int) -> MachineCode:
+    def second_code(self, lanes: int) -> MachineCode:
         """The linearised vjp."""
         return self._code("second", lanes, self._second_graph)
 
@@ -163,7 +259,7 @@ _POINTERS = types.CPointer(types.CPointer(types.float64))
 _ABI = types.void(_POINTERS, _POINTERS, types.CPointer(types.float64))
 
 
-class KernelStep:
+class KernelStep(_CodedStep):
     """A step that a system brings along as compiled functions of plain arrays.
 
     Parameters
@@ -198,7 +294,7 @@ class KernelStep:
             )
         return self._code("jvp", _wrap_jvp)
 
-    def second(self, lanes: int) -> MachineCode:
+    def second_code(self, lanes: int) -> MachineCode:
         """Refused: a system with its own kernels has first derivatives only."""
         raise InputError(
             f"system {self.label!r} brings its own kernels, which have no second derivatives. Difference two "
@@ -214,6 +310,10 @@ class KernelStep:
         A, B, C = np.empty((K, n, n)), np.empty((K, n, m)), np.empty((K if parameters else 0, n, n_p))
         kernels.jacobian_rows(code.address, t, h, x, u, p, A, B, C, np.empty(n), np.empty(n_p), per_p, *code.scratch())
         return A, B, C
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        functions = (self._functions["step"], self._functions["vjp"], self._functions["jvp"])
+        return KernelStep, (*functions, self.sizes, self.label)
 
     def _code(self, piece: str, wrap: Callable[..., Any]) -> MachineCode:
         if piece not in self._codes:

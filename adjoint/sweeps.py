@@ -12,7 +12,6 @@ For a number J(x_0 … x_N, u_0 … u_{N-1}, p) the caller gives the explicit pa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,8 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import AdjointError, InputError
 from adjoint.kernels import sweep as kernels
+from adjoint.layout import Lanes, Rows
 from adjoint.method import RK4, Method
-from adjoint.step import KernelStep, TracedStep
+from adjoint.step import Step
 from adjoint.system import System
 from adjoint.trajectory import Gradient, Trajectory
 
@@ -100,30 +100,21 @@ def rollout(
     batch = _batch(starts, controls, parameters)
     paths = 1 if batch is None else batch
     step = system.step(method)
-    W = _lanes(step, paths)
+    layout = step.layout(paths, parameters.ndim == 1)
 
     if batch is not None:
         starts = np.broadcast_to(starts, (paths, system.n))
         controls = np.ascontiguousarray(np.broadcast_to(controls, (paths, N, system.m)))
-    x = np.empty((-(-paths // W), N + 1, system.n, W))
-    x[:, 0] = _to_lanes(starts.reshape(paths, system.n), W)
-    u_lanes = _to_lanes(controls.reshape(paths, N, system.m), W)
-    code = step.step(W)
-    arg, res, work = code.scratch()
-    bad = kernels.forward(
-        code.address,
-        *_times(knots, W),
-        x,
-        u_lanes,
-        _parameter_lanes(parameters, W),
-        not allow_nonfinite,
-        arg,
-        res,
-        work,
-    )
+    x = np.empty(layout.shape(paths, N + 1, system.n))
+    x[:, 0] = layout.pack(starts.reshape(paths, system.n))
+    u_packed = layout.pack(controls.reshape(paths, N, system.m))
+    check = kernels.NEVER if allow_nonfinite else kernels.EVERY_STEP
+    bad = step.forward(*layout.times(knots), x, u_packed, layout.parameters(parameters), check)
     if bad >= 0:
-        raise AdjointError(_overflow(system, knots, x[bad // N, bad % N + 1], bad % N, bad // N * W, batch))
-    states = _from_lanes(x, paths)
+        block, k = divmod(bad, N)
+        x_next = layout.unpack(x[block : block + 1, k + 1], paths)
+        raise AdjointError(_overflow(system, knots, x_next, k, block * len(x_next), batch))
+    states = layout.unpack(x, paths)
     return Trajectory(
         knots,
         states if batch is not None else states[0],
@@ -150,11 +141,10 @@ def tangent(
     array (N+1, n), or (batch, N+1, n)
         δx_k.
     """
-    step, W, path = _unfold("tangent", trajectory)
-    dx, du, dp = _directions(trajectory, x0, u, p, W)
-    code = step.jvp(W)
-    kernels.tangent(code.address, *path, dx, du, dp, *code.scratch())
-    return _fold(trajectory, dx)
+    step, layout, path = _unfold("tangent", trajectory)
+    dx, du, dp = _directions(trajectory, x0, u, p, layout)
+    step.tangent(*path, dx, du, dp)
+    return _fold(trajectory, layout, dx)
 
 
 def sweep(
@@ -181,12 +171,11 @@ def sweep(
     --------
     J = ½ Σ |x_k - data_k|² has q = x - data: ``sweep(path, dx=path.x - data)``.
     """
-    step, W, path = _unfold("sweep", trajectory)
-    q, r, gp = _seeds(trajectory, dx, du, dp, W, "dx", "du", "dp")
+    step, layout, path = _unfold("sweep", trajectory)
+    q, r, gp = _seeds(trajectory, dx, du, dp, layout, "dx", "du", "dp")
     lam, gu = np.empty_like(path[2]), np.empty_like(path[3])
-    code = step.vjp(W)
-    kernels.backward(code.address, *path, q, r, lam, gu, gp, *code.scratch())
-    return _gradient(trajectory, lam, gu, gp)
+    step.backward(*path, q, r, lam, gu, gp)
+    return _gradient(trajectory, layout, lam, gu, gp)
 
 
 def hessian_vector(
@@ -225,18 +214,16 @@ def hessian_vector(
     For J = ½ Σ |x_k - data_k|²:
     ``hessian_vector(path, dx=path.x - data, x0=v, ddx=tangent(path, x0=v))``.
     """
-    step, W, path = _unfold("hessian_vector", trajectory)
-    code = step.second(W)
-    q, r, gp = _seeds(trajectory, dx, du, dp, W, "dx", "du", "dp")
-    dq, dr, dgp = _seeds(trajectory, ddx, ddu, ddp, W, "ddx", "ddu", "ddp")
-    delta_x, delta_u, delta_p = _directions(trajectory, x0, u, p, W)
+    step, layout, path = _unfold("hessian_vector", trajectory)
+    q, r, gp = _seeds(trajectory, dx, du, dp, layout, "dx", "du", "dp")
+    dq, dr, dgp = _seeds(trajectory, ddx, ddu, ddp, layout, "ddx", "ddu", "ddp")
+    delta_x, delta_u, delta_p = _directions(trajectory, x0, u, p, layout)
     lam, gu = np.empty_like(path[2]), np.empty_like(path[3])
     dlam, dgu = np.empty_like(lam), np.empty_like(gu)
-    jvp, vjp = step.jvp(W), step.vjp(W)
-    kernels.tangent(jvp.address, *path, delta_x, delta_u, delta_p, *jvp.scratch())
-    kernels.backward(vjp.address, *path, q, r, lam, gu, gp, *vjp.scratch())
-    kernels.second(code.address, *path, lam, delta_x, delta_u, delta_p, dq, dr, dlam, dgu, dgp, *code.scratch())
-    return _gradient(trajectory, dlam, dgu, dgp)
+    step.tangent(*path, delta_x, delta_u, delta_p)
+    step.backward(*path, q, r, lam, gu, gp)
+    step.second(*path, lam, delta_x, delta_u, delta_p, dq, dr, dlam, dgu, dgp)
+    return _gradient(trajectory, layout, dlam, dgu, dgp)
 
 
 def linearize(trajectory: Trajectory, parameters: bool = False) -> Linearization:
@@ -422,109 +409,71 @@ def _shaped(name: str, value: ArrayLike, like: str, shapes: tuple[tuple[int, ...
 
 
 def _overflow(system: System, t: Array, x_next: Array, k: int, first: int, batch: int | None) -> str:
-    """The sentence for a non-finite x_{k+1}, given as the (n, W) block of the paths from `first` on."""
-    lane, e = (int(i) for i in np.argwhere(~np.isfinite(x_next.T))[0])
-    path = "" if batch is None else f" of path {min(first + lane, batch - 1)} of the batch"
-    others = f" ({np.count_nonzero(~np.isfinite(x_next[:, lane]))} of {system.n} states)" if system.n > 1 else ""
+    """The sentence for a non-finite x_{k+1}, given as (paths, n) for the paths from `first` on."""
+    path, e = (int(i) for i in np.argwhere(~np.isfinite(x_next))[0])
+    which = "" if batch is None else f" of path {min(first + path, batch - 1)} of the batch"
+    others = f" ({np.count_nonzero(~np.isfinite(x_next[path]))} of {system.n} states)" if system.n > 1 else ""
     cure = "Check the map and its inputs" if system.discrete else "Take shorter steps, check x0, u and p"
     return (
-        f"the state {system.states[e]} became {x_next[e, lane]} at step {k} (t = {t[k]:g}){path} of system "
+        f"the state {system.states[e]} became {x_next[path, e]} at step {k} (t = {t[k]:g}){which} of system "
         f"{system.name!r}{others}. {cure}, or pass allow_nonfinite=True to look at the path."
     )
 
 
-# ---- lanes: (batch, …) ↔ (blocks, …, W) ----------------------------------------------------------
+# ---- the trajectory as the kernels want it ------------------------------------------------------
 
 
-def _lanes(step: TracedStep | KernelStep, paths: int) -> int:
-    return step.lanes if paths > 1 else 1
+class _Path(NamedTuple):
+    """A trajectory in the layout of its step."""
+
+    step: Step
+    layout: Lanes | Rows
+    arrays: tuple[Array, Array, Array, Array, Array]  # t, h, x, u, p
 
 
-def _to_lanes(a: Array, W: int, pad_with_zero: bool = False) -> Array:
-    """(batch, …) → (blocks, …, W). A last block that is not full repeats the last path, or is filled with zeros."""
-    if W == 1:
-        return a[..., None]
-    missing = -len(a) % W
-    if missing:
-        filling = np.zeros_like(a[:1]) if pad_with_zero else a[-1:]
-        a = np.concatenate([a, np.repeat(filling, missing, axis=0)])
-    blocks, values = len(a) // W, math.prod(a.shape[1:])
-    out = np.empty((blocks, values, W))
-    kernels.transpose(np.ascontiguousarray(a).reshape(blocks, W, values), out)
-    return out.reshape(blocks, *a.shape[1:], W)
-
-
-def _from_lanes(a: Array, paths: int) -> Array:
-    """(blocks, …, W) → (batch, …)."""
-    if a.shape[-1] == 1:
-        return a[..., 0]
-    blocks, W, values = len(a), a.shape[-1], math.prod(a.shape[1:-1])
-    out = np.empty((blocks, W, values))
-    kernels.transpose(a.reshape(blocks, values, W), out)
-    return out.reshape(blocks * W, *a.shape[1:-1])[:paths]
-
-
-def _times(t: Array, W: int) -> tuple[Array, Array]:
-    """t_k and h_k in all lanes: (N, W)."""
-    h = t[1:] - t[:-1]
-    if W == 1:
-        return t[:-1, None], h[:, None]
-    return np.repeat(t[:-1, None], W, axis=1), np.repeat(h[:, None], W, axis=1)
-
-
-def _parameter_lanes(p: Array, W: int) -> Array:
-    """(blocks or 1, n_p, W): one block for all if p is shared."""
-    if p.ndim == 2:
-        return _to_lanes(p, W)
-    return p[None, :, None] if W == 1 else np.repeat(p[None, :, None], W, axis=2)
-
-
-def _unfold(
-    verb: str, trajectory: Trajectory
-) -> tuple[TracedStep | KernelStep, int, tuple[Array, Array, Array, Array, Array]]:
-    """The step, W, and (t, h, x, u, p) in lanes."""
+def _unfold(verb: str, trajectory: Trajectory) -> _Path:
     _check_trajectory(verb, trajectory)
     system, N = trajectory.system, len(trajectory)
     paths = trajectory.batch or 1
     step = system.step(trajectory.method)
-    W = _lanes(step, paths)
-    x = _to_lanes(trajectory.x.reshape(paths, N + 1, system.n), W)
-    u = _to_lanes(trajectory.u.reshape(paths, N, system.m), W)
-    return step, W, (*_times(trajectory.t, W), x, u, _parameter_lanes(trajectory.p, W))
+    layout = step.layout(paths, trajectory.p.ndim == 1)
+    x = layout.pack(trajectory.x.reshape(paths, N + 1, system.n))
+    u = layout.pack(trajectory.u.reshape(paths, N, system.m))
+    return _Path(step, layout, (*layout.times(trajectory.t), x, u, layout.parameters(trajectory.p)))
 
 
-def _fold(trajectory: Trajectory, a: Array) -> Array:
-    batched = _from_lanes(a, trajectory.batch or 1)
+def _fold(trajectory: Trajectory, layout: Lanes | Rows, a: Array) -> Array:
+    batched = layout.unpack(a, trajectory.batch or 1)
     return batched if trajectory.batch is not None else batched[0]
 
 
 def _seeds(
-    trajectory: Trajectory, dx: ArrayLike | None, du: ArrayLike | None, dp: ArrayLike | None, W: int, *names: str
+    trajectory: Trajectory,
+    dx: ArrayLike | None,
+    du: ArrayLike | None,
+    dp: ArrayLike | None,
+    layout: Lanes | Rows,
+    *names: str,
 ) -> tuple[Array, Array, Array]:
-    """q, r in lanes (of length 0 along time where absent), and g_p holding s."""
+    """q, r as the kernels want them (of length 0 along time where absent), and g_p holding s."""
     system, x, u, p = trajectory.system, trajectory.x, trajectory.u, trajectory.p
     paths = trajectory.batch or 1
-    blocks = -(-paths // W)
-    q, r = np.zeros((blocks, 0, system.n, W)), np.zeros((blocks, 0, system.m, W))
+    q, r = np.zeros(layout.shape(paths, 0, system.n)), np.zeros(layout.shape(paths, 0, system.m))
     if dx is not None:
         given = _shaped(names[0], dx, "x or x at the last knot", (x.shape, x[..., -1, :].shape), system)
         knots = len(trajectory) + 1 if given.shape == x.shape else 1
-        q = _to_lanes(given.reshape(paths, knots, system.n), W, pad_with_zero=True)
+        q = layout.pack(given.reshape(paths, knots, system.n), pad_with_zero=True)
     if du is not None:
         given = _shaped(names[1], du, "u", (u.shape,), system)
-        r = _to_lanes(given.reshape(paths, len(trajectory), system.m), W, pad_with_zero=True)
+        r = layout.pack(given.reshape(paths, len(trajectory), system.m), pad_with_zero=True)
     s = np.zeros(p.shape) if dp is None else _shaped(names[2], dp, "p", (p.shape,), system)
-    if p.ndim == 2:
-        return q, r, _to_lanes(s, W, pad_with_zero=True)
-    gp = np.zeros((1, system.n_p, W))
-    gp[0, :, 0] = s  # the lanes are summed in the end, so that one of them carries s
-    return q, r, gp
+    return q, r, layout.parameter_seed(s)
 
 
 def _directions(
-    trajectory: Trajectory, x0: ArrayLike | None, u: ArrayLike | None, p: ArrayLike | None, W: int
+    trajectory: Trajectory, x0: ArrayLike | None, u: ArrayLike | None, p: ArrayLike | None, layout: Lanes | Rows
 ) -> tuple[Array, Array, Array]:
-    """δx with δx_0 filled in, δu, δp, in lanes."""
+    """δx with δx_0 filled in, δu, δp, as the kernels want them."""
     system, x, N = trajectory.system, trajectory.x, len(trajectory)
     paths = trajectory.batch or 1
 
@@ -534,17 +483,16 @@ def _directions(
     start = given("x0", x0, "x at the first knot", x[..., 0, :])
     du = given("u", u, "u", trajectory.u)
     dp = given("p", p, "p", trajectory.p)
-    dx = np.empty((-(-paths // W), N + 1, system.n, W))
-    dx[:, 0] = _to_lanes(start.reshape(paths, system.n), W)
-    return dx, _to_lanes(du.reshape(paths, N, system.m), W), _parameter_lanes(dp, W)
+    dx = np.empty(layout.shape(paths, N + 1, system.n))
+    dx[:, 0] = layout.pack(start.reshape(paths, system.n))
+    return dx, layout.pack(du.reshape(paths, N, system.m)), layout.parameters(dp)
 
 
-def _gradient(trajectory: Trajectory, lam: Array, gu: Array, gp: Array) -> Gradient:
-    costate = _fold(trajectory, lam)
-    shared = trajectory.p.ndim == 1
+def _gradient(trajectory: Trajectory, layout: Lanes | Rows, lam: Array, gu: Array, gp: Array) -> Gradient:
+    costate = _fold(trajectory, layout, lam)
     return Gradient(
         costate[..., 0, :].copy(),
-        _fold(trajectory, gu),
-        gp[0].sum(axis=-1) if shared else _from_lanes(gp, len(trajectory.p)),
+        _fold(trajectory, layout, gu),
+        layout.parameter_gradient(gp, trajectory.p),
         costate,
     )

@@ -22,7 +22,7 @@ from numba.core.dispatcher import Dispatcher
 from adjoint.errors import InputError
 from adjoint.method import Method
 from adjoint.names import Names, near
-from adjoint.step import KernelStep, MachineCode, TracedStep, machine_code
+from adjoint.step import KernelStep, MachineCode, Step, TracedStep, machine_code
 from adjoint.symbolic import trace
 from adjoint.symbolic.steps import explicit_step
 
@@ -108,9 +108,9 @@ class System:
                     )
                 owner[label] = kind
         self._graph: ca.Function | None = None
-        self._kernels: tuple[Any, Any, Any] | None = None
+        self._own_step: Step | None = None
         self._right_hand_side: MachineCode | None = None
-        self._steps: dict[Method | None, TracedStep | KernelStep] = {}
+        self._steps: dict[Method | None, Step] = {}
 
     @classmethod
     def from_kernels(
@@ -154,7 +154,39 @@ class System:
                 )
         system = cls.__new__(cls)
         system._set(step, states, controls, parameters, True, name)
-        system._kernels = (step, vjp, jvp)
+        system._own_step = KernelStep(step, vjp, jvp, (system.n, system.m, system.n_p), system.name)
+        return system
+
+    @classmethod
+    def from_step(
+        cls,
+        step: Step,
+        f: Callable[..., Any],
+        *,
+        states: str | Iterable[str],
+        controls: str | Iterable[str] = "",
+        parameters: str | Iterable[str] = "",
+        name: str | None = None,
+    ) -> System:
+        """A discrete system around a step object; how the recurrent cells become systems.
+
+        Parameters
+        ----------
+        step : Step
+            See `adjoint.step.Step`.
+        f : callable
+            The same step in plain NumPy, (t, x, u, p) → next x.
+        states, controls, parameters : str or iterable of str
+            As for `System`.
+        name : str, optional
+
+        Returns
+        -------
+        System
+        """
+        system = cls.__new__(cls)
+        system._set(f, states, controls, parameters, True, name)
+        system._own_step = step
         return system
 
     @property
@@ -205,7 +237,7 @@ class System:
     @property
     def traced(self) -> bool:
         """Whether the derivatives come from a graph, and not from kernels that the system brought along."""
-        return self._kernels is None
+        return self._own_step is None
 
     @property
     def graph(self) -> ca.Function:
@@ -259,7 +291,7 @@ class System:
         """The names of one kind (``"state"``, ``"control"``, ``"parameter"``) in one line, groups shortened."""
         return str(self._names[kind])
 
-    def step(self, method: Method | None = None) -> TracedStep | KernelStep:
+    def step(self, method: Method | None = None) -> Step:
         """The step Φ and its derivatives as machine code; made once per method and kept.
 
         Parameters
@@ -283,9 +315,9 @@ class System:
             self._right_hand_side = machine_code(self.graph, 1, f"the right-hand side of system {self.name!r}")
         return self._right_hand_side
 
-    def _make_step(self, method: Method | None) -> TracedStep | KernelStep:
-        if self._kernels is not None:
-            return KernelStep(*self._kernels, (self.n, self.m, self.n_p), self.name)
+    def _make_step(self, method: Method | None) -> Step:
+        if self._own_step is not None:
+            return self._own_step
         if self.discrete:
             return TracedStep(as_step(self.graph), self.name)
         if not isinstance(method, Method):
@@ -304,8 +336,8 @@ class System:
         # Addresses mean nothing in another process: the function travels, or where it cannot (a lambda, a nested
         # function), its graph.
         names = tuple(self._names[kind].specification for kind in ("state", "control", "parameter"))
-        if self._kernels is not None:
-            return _from_kernels, (*self._kernels, names, self.name)
+        if self._own_step is not None:
+            return _from_step, (self._own_step, self._f, names, self.name)
         if isinstance(self._f, GraphFunction) or not _travels(self._f):
             return _from_graph, (self.graph.serialize(), names, self.discrete, self.name)
         return System, (self._f, *names, self.discrete, self.name)
@@ -347,9 +379,9 @@ def _from_graph(text: str, names: tuple[Any, Any, Any], discrete: bool, name: st
     return system
 
 
-def _from_kernels(step: Any, vjp: Any, jvp: Any, names: tuple[Any, Any, Any], name: str) -> System:
+def _from_step(step: Step, f: Any, names: tuple[Any, Any, Any], name: str) -> System:
     states, controls, parameters = names
-    return System.from_kernels(step, vjp, states=states, controls=controls, parameters=parameters, jvp=jvp, name=name)
+    return System.from_step(step, f, states=states, controls=controls, parameters=parameters, name=name)
 
 
 def _check_signature(f: Callable[..., Any], name: str) -> None:

@@ -30,22 +30,24 @@ PROBLEMS = sorted((ROOT / "problems").glob("[!_]*.py"))
 
 # From the ground up. A file imports from its own layer and lower ones; `native` and `symbolic` do not know each other.
 # A new file at the top of adjoint/ has to be put into its layer here.
-GROUND, GRAPHS, KERNELS, NOUNS, CONTROL, FACES, PUBLIC = range(7)
+GROUND, GRAPHS, KERNELS, NOUNS, ANALYSIS, CONTROL, FACES, PUBLIC = range(8)
 LAYER = {
     "errors": GROUND,
     "native": GRAPHS, "symbolic": GRAPHS,
     "kernels": KERNELS,
-    "adaptive": NOUNS, "check": NOUNS, "method": NOUNS, "names": NOUNS, "step": NOUNS, "sweeps": NOUNS, "system": NOUNS,
-    "trajectory": NOUNS,
+    "adaptive": NOUNS, "cell_step": NOUNS, "check": NOUNS, "layout": NOUNS, "method": NOUNS, "names": NOUNS,
+    "step": NOUNS, "sweeps": NOUNS, "system": NOUNS, "trajectory": NOUNS,
+    "recurrent": ANALYSIS,
     "control": CONTROL,
-    "cli": FACES, "crosscheck": FACES, "plot": FACES, "problem_file": FACES, "progress": FACES, "problems": FACES,
+    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "problem_file": FACES, "problems": FACES,
+    "progress": FACES,
     "__init__": PUBLIC, "__main__": PUBLIC,
 }
 # A solution shows its own picture; the import waits in the method until someone asks for it.
 UPWARDS = {("control/solution.py", "adjoint.plot")}
 
 # The compiled loops are functions over arrays. These modules are about compiling them, and may be ordinary Python.
-COMPILERS = {"announce.py", "jit.py", "__init__.py"}
+COMPILERS = {"announce.py", "blas.py", "jit.py", "__init__.py"}
 
 # Folders that are nobody's text.
 GENERATED = {"__pycache__", "build", "dist"}

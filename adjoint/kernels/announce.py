@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numba
+import numpy as np
+
 from adjoint.kernels.jit import jit_exact
 
-__all__ = ["Kernel", "announcing", "kernel"]
+__all__ = ["Kernel", "announcing", "kernel", "kernels"]
 
 PATIENCE = 0.7  # seconds that a user waits without wondering
 
@@ -76,3 +79,12 @@ class Kernel:
 def kernel(signature: Any, sentence: str) -> Callable[[Callable[..., Any]], Kernel]:
     """Decorator: make the function a `Kernel` of this signature; `sentence` is announced while it compiles."""
     return lambda function: Kernel(function, signature, sentence)
+
+
+def kernels(signature: Callable[[Any], Any], sentence: str) -> Callable[[Callable[..., Any]], dict[np.dtype, Kernel]]:
+    """Decorator: the same function as a kernel for float32 and one for float64, each compiled when it is needed.
+
+    `signature` makes the signature from the Numba type of the numbers; the result is indexed by NumPy's dtype.
+    """
+    numbers = ((np.dtype(np.float32), numba.float32), (np.dtype(np.float64), numba.float64))
+    return lambda function: {dtype: Kernel(function, signature(number), sentence) for dtype, number in numbers}

@@ -2,27 +2,30 @@
 
 Numba keys its cache by the file that a function stands in. A kernel here is made of functions of several files, and a
 stale mixture after an upgrade would be silently wrong; so the cache folder's name is a digest of the file, of all files
-of the library that it imports, directly or not, of Numba and of Python, and a file in it that cannot be read back counts
-as absent. Where the folder cannot be written, nothing is cached.
+of the library that it imports, directly or not, of Numba and of Python, and a file in it that cannot be read back
+counts as absent. Where the folder cannot be written, nothing is cached; nor is a wrapper around a function that does
+not belong to the library, since nobody knows what that function depends on.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 import sys
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numba
 from numba.core import caching
+from numba.core.dispatcher import Dispatcher
 
 from adjoint.native.cache import folder
 
-__all__ = ["jit", "jit_exact", "jit_inline", "jit_reassociating"]
+__all__ = ["jit", "jit_exact", "jit_inline", "jit_reassociating", "jit_wrapper"]
 
 
 _PACKAGE = Path(__file__).parents[1]
@@ -34,16 +37,17 @@ def _sources(path: Path, found: set[Path]) -> None:
     if path in found or not path.exists():
         return
     found.add(path)
-    for folder, module, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
+    for package, module, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
         # `from adjoint.kernels import sweep` names a module; `from adjoint.kernels.sweep import forward` a function.
         for name in [module] if module else re.findall(r"\w+", names):
-            _sources(_PACKAGE / folder / f"{name}.py", found)
+            _sources(_PACKAGE / package / f"{name}.py", found)
 
 
-@lru_cache(maxsize=None)
-def _digest(path: Path) -> str:
+@cache
+def _digest(*paths: Path) -> str:
     sources: set[Path] = {Path(__file__)}
-    _sources(path, sources)
+    for path in paths:
+        _sources(path, sources)
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {sys.platform}".encode())
     for source in sorted(sources):
         digest.update(source.name.encode() + source.read_bytes())
@@ -67,14 +71,22 @@ class _Locator(caching._CacheLocator):
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Locator | None:
-        source = Path(py_file)
-        digest = _digest(source)
-        locator = cls(str(folder() / "kernels" / f"{source.stem}-{digest}"), digest)
+        paths = [Path(inspect.getfile(function)) for function in _wrapped(py_func)] + [Path(py_file)]
+        if any(_PACKAGE not in path.parents for path in paths):
+            return None
+        digest = _digest(*paths)
+        locator = cls(str(folder() / "kernels" / f"{paths[0].stem}-{digest}"), digest)
         try:
             locator.ensure_cache_path()
         except OSError:
             return None
         return locator
+
+
+def _wrapped(function: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The compiled functions that a wrapper (`jit_wrapper`) holds in its closure."""
+    held = (cell.cell_contents for cell in function.__closure__ or ())
+    return [value.py_func for value in held if isinstance(value, Dispatcher)]
 
 
 class _Implementation(caching.CompileResultCacheImpl):
@@ -85,6 +97,11 @@ class _Cache(caching.FunctionCache):
     """Numba's cache of one function, in our folder; whatever cannot be read back is compiled again."""
 
     _impl_class = _Implementation
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # Numba's key of a wrapper contains a number that is new in each process: name what is wrapped instead.
+        names = tuple(f"{function.__module__}.{function.__qualname__}" for function in _wrapped(self._py_func))
+        return (sig, codegen.magic_tuple(), names) if names else super()._index_key(sig, codegen)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -131,3 +148,8 @@ def jit_inline(function: Callable[..., Any]) -> Any:
     saves seconds.
     """
     return _compiled(function, {"contract"}, "always")
+
+
+def jit_wrapper(wrapper: Callable[..., Any]) -> Any:
+    """The same for a function that holds another compiled function in its closure and does nothing but call it."""
+    return _compiled(wrapper, set())

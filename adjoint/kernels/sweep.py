@@ -18,11 +18,23 @@ The step and its derivatives are machine code (`kernels.call`), with these input
     vjp         t, h, x, u, p, λ_next, g_p                        → λ, g_u, g_p           (g_p in place)
     second      t, h, x, u, p, λ_next, δx, δu, δp, δλ_next, δg_p  → δλ, δg_u, δg_p        (δg_p in place)
 
-Trajectories lie in blocks of W lanes: x has shape (blocks, N+1, n, W), u (blocks, N, m, W), p (blocks or 1, n_p, W), t
-and h (N, W). Then x_k of a block is one contiguous piece of memory which is handed to the machine code as it stands:
-the loops copy nothing and allocate nothing. One trajectory is one block with W = 1.
+Trajectories lie in blocks: x has shape (blocks, N+1, P, Q), u (blocks, N, P', Q'), and what belongs to one knot of a
+block is one contiguous piece of memory which is handed to the machine code as it stands: the loops copy nothing and
+allocate nothing. There are two kinds of blocks.
 
-Absent seeds are arrays of length 0 along their time axis; a q of length 1 seeds the last knot only.
+    A graph's step works on W lanes: x_k is (n, W), u_k (m, W), p (blocks or 1, n_p, W), t and h (N, W). One trajectory
+    is one block with W = 1.
+
+    A cell's step (`kernels.cells`) works on B rows: x_k is (B, n), u_k (B, m), p (blocks or 1, n_p, 1). It keeps
+    records z_k of a step, and leaves to `prepare` and `collect` what can be done for `chunk` steps at once; their
+    results do not depend on where a longer sweep is cut, if it is cut at multiples of `chunk`. z has shape (blocks or
+    1, kept, B n_z): the records of all N steps, or of the last chunk only, in which case `backward` can `repeat` the
+    steps of a chunk to have them again. g_u and g_p are then made by collect, not by the vjp.
+
+Absent arrays have length 0 along their time axis: q (then λ_N = 0), r, and g_u of a cell, if not wanted. A q of length
+1 seeds the last knot only. The last axes of q may be shorter than those of x: the rest has no seed. λ may be kept at
+two knots only (λ_k is λ[k mod 2]). `window` > 0 cuts the flow of the gradient at the knots k with (k - cut) mod window
+= 0, where cut has the shape of x_k: λ_k = q_k there.
 """
 
 from __future__ import annotations
@@ -31,13 +43,28 @@ import math
 
 from numba import float64, int64, types, void
 
-from adjoint.kernels.announce import kernel
+from adjoint.kernels.announce import kernel, kernels
 from adjoint.kernels.call import address_of, call
+from adjoint.kernels.cells import ROWS, WANTED, X_NEXT, Z
+from adjoint.kernels.jit import jit_exact
 
-__all__ = ["backward", "forward", "jacobian_lanes", "jacobian_rows", "second", "tangent", "transpose"]
+__all__ = [
+    "EVERY_STEP", "INPUTS", "NEVER", "backward", "forward", "jacobian_lanes", "jacobian_rows", "second", "tangent",
+    "transpose",
+]  # fmt: skip
 
-_IN = [types.Array(float64, d, "C", readonly=True) for d in range(5)]  # accepts writeable arrays too
-_OUT = [types.Array(float64, d, "C") for d in range(5)]
+NEVER, EVERY_STEP, INPUTS = 0, 1, 2  # where `forward` looks for numbers that are not finite
+
+
+_CONTIGUOUS = "C"
+
+
+def _arrays(number, writeable):
+    """Types of contiguous arrays of 0 to 4 axes; a read-only type accepts writeable arrays too."""
+    return [types.Array(number, d, _CONTIGUOUS, readonly=not writeable) for d in range(5)]
+
+
+_IN, _OUT = _arrays(float64, False), _arrays(float64, True)
 _ADDRESSES = types.Array(int64, 1, "C")
 _MAP = types.Array(int64, 1, "C", readonly=True)
 _SENTENCE = "compiling the sweep kernels (once; kept on disk)"
@@ -48,6 +75,23 @@ _PATH = (_IN[2], _IN[2], _IN[4], _IN[4], _IN[3])  # t, h, x, u, p in lanes
 _KNOTS = (_IN[1], _IN[1], _IN[2], _IN[2], _IN[2])  # t, h, x, u, p knot by knot
 _LAM_DX_DU_DP = (_IN[4], _IN[4], _IN[4], _IN[3])
 _SCRATCH = (_ADDRESSES, _ADDRESSES, _OUT[1])  # arg, res, work
+
+
+def _forward_signature(number):
+    a, out = _arrays(number, False), _arrays(number, True)
+    path = (a[2], a[2], out[4], a[4], a[3])
+    return int64(int64, int64, *path, out[3], int64, int64, _ADDRESSES, _ADDRESSES, _ADDRESSES, out[1])
+
+
+def _backward_signature(number):
+    a, out = _arrays(number, False), _arrays(number, True)
+    path = (a[2], a[2], a[4], a[4], a[3])  # x may be read-only; `repeat` writes the same numbers again
+    seeds, results = (a[4], a[4]), (out[4], out[4], out[3])
+    cut = (types.Array(int64, 3, _CONTIGUOUS, readonly=True), int64)
+    return void(
+        int64, int64, int64, int64, *path, out[3], *seeds, *results, *cut, int64, types.boolean, _ADDRESSES,
+        _ADDRESSES, _ADDRESSES, out[1],
+    )  # fmt: skip
 
 
 @kernel(void(_IN[3], _OUT[3]), _SENTENCE)
@@ -65,29 +109,58 @@ def transpose(a, out):
                     out[b, j, i] = a[b, i, j]
 
 
-@kernel(int64(int64, _IN[2], _IN[2], _OUT[4], _IN[4], _IN[3], types.boolean, *_SCRATCH), _SENTENCE)
-def forward(step, t, h, x, u, p, stop, arg, res, work):
-    """Fill x[:, 1:]. Returns -1, or the flat index block·N + k of the first step with a non-finite result if `stop`."""
-    blocks, knots, n, W = x.shape
-    m, n_p = u.shape[2], p.shape[1]
+@jit_exact
+def _finite(a):
+    """Whether all numbers of an array are finite."""
+    flat = a.ravel()
+    total = flat.dtype.type(0)
+    for i in range(flat.size):
+        total += flat[i] - flat[i]  # 0, or NaN
+    return total == 0
+
+
+@kernels(_forward_signature, _SENTENCE)
+def forward(step, prepare, t, h, x, u, p, z, chunk, check, sizes, arg, res, work):
+    """Fill x[:, 1:], and z.
+
+    `check` EVERY_STEP: returns the flat index block·N + k of the first step with a result that is not finite. INPUTS:
+    returns -2 if u, p, x_0 or x_N is not finite. Otherwise -1.
+    """
+    blocks, knots, P, Q = x.shape
+    N, n, m, n_p, W = knots - 1, P * Q, u.shape[2] * u.shape[3], p.shape[1] * p.shape[2], t.shape[1]
+    if check == INPUTS and not (_finite(u) and _finite(p)):
+        return -2
     for b in range(blocks):
-        arg[4] = address_of(p, (b if p.shape[0] > 1 else 0) * n_p * W)
-        for k in range(knots - 1):
-            at_x = (b * knots + k) * n * W
+        arg[4] = address_of(p, (b if p.shape[0] > 1 else 0) * n_p)
+        for k in range(N):
+            at_x = (b * knots + k) * n
             arg[0] = address_of(t, k * W)
             arg[1] = address_of(h, k * W)
             arg[2] = address_of(x, at_x)
-            arg[3] = address_of(u, (b * (knots - 1) + k) * m * W)
-            res[0] = address_of(x, at_x + n * W)
+            arg[3] = address_of(u, (b * N + k) * m)
+            res[0] = address_of(x, at_x + n)
+            if prepare != 0:
+                arg[Z] = _record(z, b, k)
+                if k % chunk == 0:
+                    sizes[ROWS] = min(chunk, N - k) * P
+                    call(prepare, arg, res, work)
             call(step, arg, res, work)  # x_{k+1} = Φ(t_k, h_k, x_k, u_k, p)
-            if stop:
+            if check == EVERY_STEP:
                 finite = True
-                for e in range(n):
-                    for w in range(W):
-                        finite &= math.isfinite(x[b, k + 1, e, w])
+                for i in range(P):
+                    for j in range(Q):
+                        finite &= math.isfinite(x[b, k + 1, i, j])
                 if not finite:
-                    return b * (knots - 1) + k
+                    return b * N + k
+        if check == INPUTS and not (_finite(x[b, 0]) and _finite(x[b, N])):
+            return -2
     return -1
+
+
+@jit_exact
+def _record(z, b, k):
+    """The address of z_k."""
+    return address_of(z, ((b if z.shape[0] > 1 else 0) * z.shape[1] + k % z.shape[1]) * z.shape[2])
 
 
 @kernel(void(int64, *_PATH, _OUT[4], _IN[4], _IN[3], *_SCRATCH), _SENTENCE)
@@ -111,35 +184,79 @@ def tangent(jvp, t, h, x, u, p, dx, du, dp, arg, res, work):
             call(jvp, arg, res, work)  # δx_{k+1} = A_k δx_k + B_k δu_k + C_k δp
 
 
-@kernel(void(int64, *_PATH, _IN[4], _IN[4], _OUT[4], _OUT[4], _OUT[3], *_SCRATCH), _SENTENCE)
-def backward(vjp, t, h, x, u, p, q, r, lam, gu, gp, arg, res, work):
+@kernels(_backward_signature, _SENTENCE)
+def backward(
+    vjp, collect, prepare, step, t, h, x, u, p, z, q, r, lam, gu, gp, cut, window, chunk, repeat, sizes, arg, res, work
+):
     """Fill lam and gu, and add to gp (which comes in holding s): the transpose of the tangent sweep."""
-    blocks, knots, n, W = x.shape
-    m, n_p = u.shape[2], p.shape[1]
+    blocks, knots, P, Q = x.shape
+    N, n, m, n_p, W = knots - 1, P * Q, u.shape[2] * u.shape[3], p.shape[1] * p.shape[2], t.shape[1]
+    kept = lam.shape[1]
     for b in range(blocks):
-        arg[4] = address_of(p, (b if p.shape[0] > 1 else 0) * n_p * W)
-        arg[6] = res[2] = address_of(gp, (b if gp.shape[0] > 1 else 0) * n_p * W)
-        for e in range(n):
-            for w in range(W):
-                lam[b, knots - 1, e, w] = q[b, q.shape[1] - 1, e, w] if q.shape[1] > 0 else 0.0
-        for k in range(knots - 2, -1, -1):
-            at_x, at_u = (b * knots + k) * n * W, (b * (knots - 1) + k) * m * W
+        arg[4] = address_of(p, (b if p.shape[0] > 1 else 0) * n_p)
+        arg[6] = res[2] = address_of(gp, (b if gp.shape[0] > 1 else 0) * n_p)
+        lam[b, N % kept] = 0.0
+        if q.shape[1] > 0:
+            _add(q[b, q.shape[1] - 1], lam[b, N % kept])  # λ_N = q_N
+        for k in range(N - 1, -1, -1):
+            if repeat and (k == N - 1 or (k + 1) % chunk == 0):
+                _repeat_chunk(prepare, step, b, k, t, h, x, u, z, chunk, sizes, arg, res, work)
+            at_x, at_u = (b * knots + k) * n, (b * N + k) * m
             arg[0] = address_of(t, k * W)
             arg[1] = address_of(h, k * W)
             arg[2] = address_of(x, at_x)
             arg[3] = address_of(u, at_u)
-            arg[5] = address_of(lam, at_x + n * W)
-            res[0] = address_of(lam, at_x)
-            res[1] = address_of(gu, at_u)
+            arg[5] = address_of(lam, (b * kept + (k + 1) % kept) * n)
+            res[0] = address_of(lam, (b * kept + k % kept) * n)
+            if collect != 0:
+                arg[Z] = _record(z, b, k)
+                arg[X_NEXT] = address_of(x, at_x + n)
+            else:
+                res[1] = address_of(gu, at_u)
             call(vjp, arg, res, work)  # λ_k = A_kᵀ λ_{k+1},  g_k = B_kᵀ λ_{k+1},  g_p += C_kᵀ λ_{k+1}
+            if window > 0 and k > 0:
+                for i in range(P):
+                    for j in range(Q):
+                        if (k - cut[b, i, j]) % window == 0:
+                            lam[b, k % kept, i, j] = 0.0
             if q.shape[1] > 1:
-                for e in range(n):
-                    for w in range(W):
-                        lam[b, k, e, w] += q[b, k, e, w]
+                _add(q[b, k], lam[b, k % kept])  # + q_k
+            steps = 1
+            if collect != 0:
+                steps = min(chunk, N - k) if k % chunk == 0 else 0
+                if steps > 0:
+                    sizes[ROWS], sizes[WANTED] = steps * P, steps * P if gu.shape[1] > 0 else 0
+                    res[1] = address_of(gu, at_u) if gu.shape[1] > 0 else 0
+                    call(collect, arg, res, work)  # g_k for all k of the chunk,  g_p += Σ C_kᵀ λ_{k+1}
             if r.shape[1] > 0:
-                for e in range(m):
-                    for w in range(W):
-                        gu[b, k, e, w] += r[b, k, e, w]
+                for i in range(k, k + steps):
+                    _add(r[b, i], gu[b, i])  # + r_k
+
+
+@jit_exact
+def _add(seed, target):
+    for i in range(seed.shape[0]):
+        for j in range(seed.shape[1]):
+            target[i, j] += seed[i, j]
+
+
+@jit_exact
+def _repeat_chunk(prepare, step, b, last, t, h, x, u, z, chunk, sizes, arg, res, work):
+    """The steps of the chunk that ends with step `last` once more: the same x, and the records that were given up."""
+    knots, n, m, W = x.shape[1], x.shape[2] * x.shape[3], u.shape[2] * u.shape[3], t.shape[1]
+    first = last - last % chunk
+    for k in range(first, last + 1):
+        at_x = (b * knots + k) * n
+        arg[0] = address_of(t, k * W)
+        arg[1] = address_of(h, k * W)
+        arg[2] = address_of(x, at_x)
+        arg[3] = address_of(u, (b * (knots - 1) + k) * m)
+        arg[Z] = _record(z, b, k)
+        res[0] = address_of(x, at_x + n)
+        if k == first:
+            sizes[ROWS] = (last + 1 - first) * x.shape[2]
+            call(prepare, arg, res, work)
+        call(step, arg, res, work)
 
 
 @kernel(void(int64, *_PATH, *_LAM_DX_DU_DP, _IN[4], _IN[4], _OUT[4], _OUT[4], _OUT[3], *_SCRATCH), _SENTENCE)

@@ -1,0 +1,153 @@
+"""Recurrent cells: each piece against the cell's own equation in plain NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import adjoint
+from adjoint.errors import InputError
+from adjoint.recurrent.elman import Elman
+
+CELLS = {
+    "elman": lambda: Elman(5, 3),
+    "elman-relu": lambda: Elman(5, 3, "relu"),
+}
+BATCH, N = 3, 400  # several chunks of 512 // 3 steps, and a shorter last one
+
+
+@pytest.fixture(params=CELLS, scope="module")
+def cell(request):
+    return CELLS[request.param]()
+
+
+def twin(cell):
+    """The same map, traced from the equation: an independent step and derivatives."""
+    return adjoint.System(
+        cell.equation, states=f"x[{cell.n}]", controls=f"u[{cell.m}]", parameters=f"p[{cell.n_p}]", discrete=True
+    )
+
+
+def data(cell, batch=BATCH, steps=N):
+    rng = np.random.default_rng(7)
+    return (rng.standard_normal((batch, cell.n)) / 2, rng.standard_normal((batch, steps, cell.m)),
+            0.8 * cell.init(1) + 0.01 * rng.standard_normal(cell.n_p))  # fmt: skip
+
+
+def close(a, b, tolerance=1e-12):
+    assert np.max(np.abs(a - b)) <= tolerance * max(1.0, np.max(np.abs(b)))
+
+
+def test_the_step_is_the_equation(cell):
+    x0, u, p = data(cell)
+    path = adjoint.rollout(cell.system, x0, u, p=p)
+    for b in range(BATCH):
+        x = x0[b]
+        for k in range(N):
+            x = cell.equation(k, x, u[b, k], p)
+            close(path.x[b, k + 1], x)
+
+
+def test_the_sweep_is_the_transpose_of_the_traced_twin(cell):
+    x0, u, p = data(cell)
+    rng = np.random.default_rng(3)
+    path, other = adjoint.rollout(cell.system, x0, u, p=p), adjoint.rollout(twin(cell), x0, u, p=p)
+    dx, du = rng.standard_normal(path.x.shape), rng.standard_normal(u.shape)
+    ours, theirs = adjoint.sweep(path, dx=dx, du=du, dp=p), adjoint.sweep(other, dx=dx, du=du, dp=p)
+    for name in ("x0", "u", "p", "costate"):
+        close(getattr(ours, name), getattr(theirs, name))
+
+
+def test_dot_product_identity(cell):
+    x0, u, p = data(cell)
+    rng = np.random.default_rng(4)
+    v0, vu, vp = rng.standard_normal(x0.shape), rng.standard_normal(u.shape), rng.standard_normal(p.shape)
+    path = adjoint.rollout(cell.system, x0, u, p=p)
+    delta = adjoint.tangent(adjoint.rollout(twin(cell), x0, u, p=p), x0=v0, u=vu, p=vp)
+    dx = rng.standard_normal(path.x.shape)
+    g = adjoint.sweep(path, dx=dx)
+    left, right = np.sum(dx * delta), np.sum(g.x0 * v0) + np.sum(g.u * vu) + g.p @ vp
+    assert abs(left - right) <= 1e-12 * (np.linalg.norm(dx) * np.linalg.norm(delta))
+
+
+def test_gradient_by_complex_step(cell):
+    if cell.own_sizes == (1,):
+        pytest.skip("relu is not analytic: maximum(z, 0) has no complex step")
+    x0, u, p = data(cell, batch=1, steps=6)
+    c = np.random.default_rng(5).standard_normal(cell.n)
+    g = adjoint.sweep(adjoint.rollout(cell.system, x0[0], u[0], p=p), dx=c)
+
+    def derivative(v0, vp):
+        x, q = x0[0] + 1e-30j * v0, p + 1e-30j * vp
+        for k in range(6):
+            x = cell.equation(k, x, u[0, k], q)
+        return (c @ x).imag / 1e-30
+
+    close(g.x0, np.array([derivative(e, np.zeros(cell.n_p)) for e in np.eye(cell.n)]))
+    close(g.p, np.array([derivative(np.zeros(cell.n), e) for e in np.eye(cell.n_p)]))
+
+
+def test_a_batch_is_a_loop(cell):
+    x0, u, p = data(cell)
+    batch = adjoint.rollout(cell.system, x0, u, p=p)
+    g = adjoint.sweep(batch, dx=batch.x)
+    total = np.zeros(cell.n_p)
+    for b in range(BATCH):
+        path = adjoint.rollout(cell.system, x0[b], u[b], p=p)
+        close(path.x, batch.x[b])
+        own = adjoint.sweep(path, dx=path.x)
+        close(own.u, g.u[b])
+        total += own.p
+    close(total, g.p)
+
+
+def test_each_path_may_have_its_own_weights(cell):
+    x0, u, p = data(cell)
+    weights = p * np.linspace(0.5, 1, BATCH)[:, None]
+    batch = adjoint.rollout(cell.system, x0, u, p=weights)
+    g = adjoint.sweep(batch, dx=batch.x)
+    assert g.p.shape == (BATCH, cell.n_p)
+    for b in range(BATCH):
+        path = adjoint.rollout(cell.system, x0[b], u[b], p=weights[b])
+        close(path.x, batch.x[b])
+        close(adjoint.sweep(path, dx=path.x).p, g.p[b])
+
+
+def test_jacobians(cell):
+    x0, u, p = data(cell, batch=2, steps=3)
+    ours = adjoint.linearize(adjoint.rollout(cell.system, x0, u, p=p), parameters=True)
+    theirs = adjoint.linearize(adjoint.rollout(twin(cell), x0, u, p=p), parameters=True)
+    for a, b in zip(ours, theirs, strict=True):
+        close(a, b)
+
+
+def test_weights_by_name(cell):
+    p = cell.init(3)
+    assert np.array_equal(cell.pack(cell.unpack(p)), p) and np.array_equal(p, cell.init(3))
+    assert not np.array_equal(p, cell.init(4))
+    with pytest.raises(InputError, match="parameters"):
+        cell.unpack(p[1:])
+    with pytest.raises(InputError, match="weights"):
+        cell.pack({})
+    with pytest.raises(InputError, match="has shape"):
+        cell.pack({name: np.zeros((2, 2, 2, 2)) for name in cell.parameters})
+
+
+def test_what_a_cell_has_not(cell):
+    x0, u, p = data(cell, steps=2)
+    path = adjoint.rollout(cell.system, x0, u, p=p)
+    with pytest.raises(InputError, match="tangent sweep"):
+        adjoint.tangent(path, x0=x0)
+    with pytest.raises(InputError, match="second derivatives|tangent sweep"):
+        adjoint.hessian_vector(path, dx=path.x, x0=x0)
+
+
+@pytest.mark.parametrize(("d", "m"), [(0, 1), (2, -1), (1.5, 2), (True, 2)])
+def test_sizes_are_whole_numbers(d, m):
+    with pytest.raises(InputError, match="expected a whole number"):
+        Elman(d, m)
+
+
+def test_unknown_activation():
+    with pytest.raises(InputError, match="activation"):
+        Elman(2, 2, "step")
