@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from test_cells import CELLS, close, data
 
 import adjoint
 from adjoint.errors import AdjointError, InputError
 from adjoint.recurrent.unroll import Unroll
-
-from test_cells import CELLS, close, data
 
 DTYPES = [np.float64, np.float32]
 
@@ -101,7 +102,7 @@ def test_windows_cut_the_flow_of_the_gradient(cell):
     expected = np.zeros(cell.n_p)
     for b in range(3):  # each window by itself, from the state that was there
         cuts = [0, *range(offsets[b] or 5, 23, 5), 23]
-        for first, last in zip(cuts, cuts[1:], strict=False):
+        for first, last in itertools.pairwise(cuts):
             piece = Unroll(cell)
             piece.forward(p, u[b, first:last], x[b, first])
             seeds = dx[b, first : last + 1].copy()
