@@ -165,3 +165,39 @@ def test_a_rank_is_at_most_the_size():
 def test_unknown_activation():
     with pytest.raises(InputError, match="activation"):
         Elman(2, 2, "step")
+
+
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+def test_the_same_numbers_as_pytorch(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    cell = CELLS[name]()
+    d, m = cell.outputs, cell.m
+    x0, u, p = data(cell, steps=20)
+    weights = cell.unpack(p)
+    layer = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[name](m, d, batch_first=True).double()
+    with torch.no_grad():
+        layer.weight_ih_l0[:] = torch.tensor(weights["W_ih"])
+        layer.weight_hh_l0[:] = torch.tensor(weights["W_hh"])
+        layer.bias_ih_l0[:] = torch.tensor(weights["b"])
+        layer.bias_hh_l0.zero_()
+        if name == "gru":
+            layer.bias_hh_l0[2 * d :] = torch.tensor(weights["b_hn"])
+    inputs = torch.tensor(u, requires_grad=True)
+    starts = [torch.tensor(part[None].copy(), requires_grad=True) for part in np.split(x0, cell.n // d, axis=1)]
+    outputs, _ = layer(inputs, tuple(starts) if name == "lstm" else starts[0])
+    c = np.random.default_rng(8).standard_normal((BATCH, 20, d))
+    (outputs * torch.tensor(c)).sum().backward()
+
+    path = adjoint.rollout(cell.system, x0, u, p=p)
+    close(path.x[:, 1:, :d], outputs.detach().numpy())
+    dx = np.zeros(path.x.shape)
+    dx[:, 1:, :d] = c
+    g = adjoint.sweep(path, dx=dx)
+    close(g.u, inputs.grad.numpy())
+    close(g.x0, np.concatenate([start.grad.numpy()[0] for start in starts], axis=1))
+    ours = cell.unpack(g.p)
+    close(ours["W_ih"], layer.weight_ih_l0.grad.numpy())
+    close(ours["W_hh"], layer.weight_hh_l0.grad.numpy())
+    close(ours["b"], layer.bias_ih_l0.grad.numpy())
+    if name == "gru":
+        close(ours["b_hn"], layer.bias_hh_l0.grad.numpy()[2 * d :])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from adjoint.errors import InputError
-from adjoint.method import BS3, DOP853, DOPRI5, EXPLICIT, RK4, Method, gauss, method, radau
+from adjoint.method import BS3, DOP853, DOPRI5, EXPLICIT, RK4, TSIT5, Method, gauss, method, radau
 
 COLLOCATION = [family(s) for family in (gauss, radau) for s in range(1, 6)]
-PARTNERS = [Method(f"{m.name}_hat", m.A, m.b_hat, m.c, m.order_hat) for m in (BS3, DOPRI5, DOP853)]
+PARTNERS = [Method(f"{m.name}_hat", m.A, m.b_hat, m.c, m.order_hat) for m in (BS3, DOPRI5, TSIT5, DOP853)]
 PARTNERS.append(Method("dop853_guard", DOP853.A, DOP853.b_guard, DOP853.c, 3))
 END = 1.5
 
@@ -36,6 +36,8 @@ EXACT = integrate(gauss(5), 24)
 @pytest.mark.parametrize("m", [*EXPLICIT, *PARTNERS, *COLLOCATION], ids=lambda m: m.name)
 def test_the_error_falls_with_the_order_of_the_method(m):
     coarse = {1: 256, 2: 128, 3: 64, 4: 24, 5: 16, 6: 8, 7: 8, 8: 6, 9: 4, 10: 3}[m.order]
+    if m is TSIT5:  # its terms of order 6 are larger than those of order 5 until the steps are short
+        coarse = 48
     steps = np.array([coarse, round(1.5 * coarse), 2 * coarse])
     errors = [np.linalg.norm(integrate(m, int(N)) - EXACT) for N in steps]
     slope = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
