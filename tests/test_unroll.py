@@ -157,6 +157,8 @@ def test_bad_input_to_backward():
     run = Unroll(cell)
     with pytest.raises(InputError, match="call `forward` first"):
         run.backward(dlast=np.zeros((3, 5)))
+    with pytest.raises(InputError, match="call `forward` first"):
+        run.seed()
     run.forward(cell.init(), np.zeros((3, 5, 3)))
     for arguments, sentence in (
         ({}, "neither dx nor dlast"),

@@ -140,15 +140,14 @@ class Unroll:
     @property
     def last(self) -> Array:
         """The state of each path at its own end: (batch, n), a copy."""
-        self._check_ran("last")
+        self._check_shape("last")
         if self._lengths is None:
             return self._x[0, -1].copy()
         return self._x[0, self._lengths, np.arange(len(self._lengths))]
 
     def seed(self, width: int | None = None) -> Array:
         """A zeroed (batch, N+1, width) array in kept memory, to be filled and handed to `backward` without a copy."""
-        self._check_ran("seed")
-        N, B = self._shape or (0, 0)
+        N, B = self._check_shape("seed")
         q = self._memory.array("q", N + 1, B, self.cell.n if width is None else width)
         q[:] = 0
         return q.transpose(1, 0, 2)
@@ -330,6 +329,11 @@ class Unroll:
             b = int(np.argmax((array < 1) | (array > N)))
             raise InputError(f"lengths[{b}] is {array[b]}; expected 1 to {N}, the steps that u has.")
         return array.astype(np.int64)
+
+    def _check_shape(self, what: str) -> tuple[int, int]:
+        if self._shape is None:
+            raise InputError(f"{what}: call `forward` first; its inputs say how many knots and paths there are.")
+        return self._shape
 
     def _check_ran(self, what: str) -> None:
         if not self._ran:
