@@ -3,14 +3,15 @@
     stages      X_i = x_k + h Σ_j A_ij f(t_k + c_i h, X_j, u_k, p)          i = 1 … s
     step        x_{k+1} = x_k + h Σ_i b_i f(t_k + c_i h, X_i, u_k, p)
     error       x_{k+1} - x̂_{k+1} = h Σ_i (b_i - b̂_i) f(…)                  (methods with an embedded partner)
+    dense       x(t_k + θ h) = x_k + h Σ_i b_i(θ) f(t_k + c_i h, X_i, u_k, p)      (methods with a continuous extension)
 
 An *explicit* method has a strictly lower triangular A. A *collocation* method has the integrals of the Lagrange
 polynomials on its nodes: A_ij = ∫_0^{c_i} ℓ_j(τ) dτ and b_j = ∫_0^1 ℓ_j(τ) dτ; its stages are equations, not
 assignments, so it serves transcription (the solver satisfies them) and not `rollout`.
 
 References: Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, sections II.1 (small methods), II.4
-(embedded pairs), II.5 (Dormand–Prince 5(4) and the order-8 method); Hairer, Wanner, *… II*, section IV.5 (Gauss, Radau
-IIA).
+(embedded pairs), II.5 (Dormand–Prince 5(4) and the order-8 method), II.6 (dense output); Hairer, Wanner, *… II*,
+section IV.5 (Gauss, Radau IIA).
 """
 
 from __future__ import annotations
@@ -25,11 +26,37 @@ from numpy.typing import ArrayLike, NDArray
 from adjoint.errors import InputError
 
 __all__ = [
-    "BS3", "DOP853", "DOPRI5", "EULER", "EXPLICIT", "HEUN", "MIDPOINT", "RALSTON", "RK4",
-    "Method", "gauss", "method", "radau",
+    "BS3", "DOP853", "DOPRI5", "EULER", "EXPLICIT", "HEUN", "MIDPOINT", "RALSTON", "RK4", "TSIT5",
+    "Dense", "Method", "gauss", "method", "radau",
 ]
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """The continuous extension of an explicit method with s stages: the state between the knots.
+
+        x(t_k + θ h) = x_k + h Σ_i b_i(θ) K_i,      b_i(θ) = Σ_{d=1}^D P_id θ^d,      i = 1 … s + e
+
+    Parameters
+    ----------
+    P : array (s + e, D)
+        The weights as polynomials of θ.
+    A, c : arrays (e, s + e), (e,)
+        Rows of the tableau for e stages that only the extension needs.
+    order : int
+        Its error within a step is O(h**(order + 1)).
+    """
+
+    P: Array
+    A: Array
+    c: Array
+    order: int
+
+    def __post_init__(self) -> None:
+        for array in (self.P, self.A, self.c):
+            array.setflags(write=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +77,8 @@ class Method:
         Weights and order of the embedded partner: the source of the error estimate of an adaptive run.
     b_guard : array_like (s,), optional
         A second, cruder partner (DOP853's third-order one) which guards the estimate against accidental zeros.
+    dense : Dense, optional
+        The continuous extension, for output between the knots.
 
     Raises
     ------
@@ -66,6 +95,7 @@ class Method:
     b_hat: Array | None = None
     order_hat: int | None = None
     b_guard: Array | None = None
+    dense: Dense | None = None
     _key: tuple[object, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -136,6 +166,7 @@ def _explicit(
     b_hat: list[float] | None = None,
     order_hat: int | None = None,
     b_guard: list[float] | None = None,
+    dense: Dense | None = None,
 ) -> Method:
     """A tableau from the rows below the diagonal (the first, empty, row included)."""
     A = np.zeros((len(b), len(b)))
@@ -151,7 +182,13 @@ def _explicit(
         None if b_hat is None else np.array(b_hat),
         order_hat,
         None if b_guard is None else np.array(b_guard),
+        dense,
     )
+
+
+def _dense(order: int, P: list[list[float]]) -> Dense:
+    """An extension on the stages of the method itself."""
+    return Dense(np.array(P, dtype=np.float64), np.zeros((0, len(P))), np.zeros(0), order)
 
 
 EULER = _explicit("euler", 1, [[]], [1.0])
@@ -168,6 +205,7 @@ BS3 = _explicit(
     [2 / 9, 1 / 3, 4 / 9, 0],
     b_hat=[7 / 24, 1 / 4, 1 / 3, 1 / 8],
     order_hat=2,
+    dense=_dense(3, [[1, -4 / 3, 5 / 9], [0, 1, -2 / 3], [0, 4 / 3, -8 / 9], [0, -1, 1]]),  # cubic Hermite
 )
 
 # Dormand & Prince (1980), 5(4). The seventh stage serves the error estimate only: in a fixed step its graph is never
@@ -188,11 +226,113 @@ DOPRI5 = _explicit(
     c=[0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1, 1],
     b_hat=[5179 / 57600, 0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40],
     order_hat=4,
+    # Shampine (1986), Some practical Runge–Kutta formulas, Math. Comp. 46: the interpolant of order 4.
+    dense=_dense(
+        4,
+        [
+            [1, -8048581381 / 2820520608, 8663915743 / 2820520608, -12715105075 / 11282082432],
+            [0, 0, 0, 0],
+            [0, 131558114200 / 32700410799, -68118460800 / 10900136933, 87487479700 / 32700410799],
+            [0, -1754552775 / 470086768, 14199869525 / 1410260304, -10690763975 / 1880347072],
+            [0, 127303824393 / 49829197408, -318862633887 / 49829197408, 701980252875 / 199316789632],
+            [0, -282668133 / 205662961, 2019193451 / 616988883, -1453857185 / 822651844],
+            [0, 40617522 / 29380423, -110615467 / 29380423, 69997945 / 29380423],
+        ],
+    ),
 )
+
+# Tsitouras (2011), Runge–Kutta pairs of order 5(4) satisfying only the first column simplifying assumption, Computers &
+# Mathematics with Applications 62, with the interpolant of order 4 given there.
+TSIT5 = _explicit(
+    "tsit5",
+    5,
+    [
+        [],
+        [0.161],
+        [-0.008480655492356989, 0.335480655492357],
+        [2.8971530571054935, -6.359448489975075, 4.3622954328695815],
+        [5.325864828439257, -11.748883564062828, 7.4955393428898365, -0.09249506636175525],
+        [5.86145544294642, -12.92096931784711, 8.159367898576159, -0.071584973281401, -0.028269050394068383],
+        [0.09646076681806523, 0.01, 0.4798896504144996, 1.379008574103742, -3.290069515436081, 2.324710524099774],
+    ],
+    [0.09646076681806523, 0.01, 0.4798896504144996, 1.379008574103742, -3.290069515436081, 2.324710524099774, 0],
+    c=[0, 0.161, 0.327, 0.9, 0.9800255409045097, 1, 1],
+    b_hat=[
+        0.09646076681806523 + 0.00178001105222577714,
+        0.01 + 0.0008164344596567469,
+        0.4798896504144996 - 0.007880878010261995,
+        1.379008574103742 + 0.1447110071732629,
+        -3.290069515436081 - 0.5823571654525552,
+        2.324710524099774 + 0.45808210592918697,
+        -1 / 66,
+    ],
+    order_hat=4,
+    dense=_dense(
+        4,
+        [
+            [1, -2.763706197274826, 2.9132554618219126, -1.0530884977290216],
+            [0, 0.1317, -0.2234, 0.1017],
+            [0, 3.9302962368947516, -5.941033872131505, 2.490627285651253],
+            [0, -12.411077166933676, 30.33818863028232, -16.548102889244902],
+            [0, 37.50931341651104, -88.1789048947664, 47.37952196281928],
+            [0, -27.896526289197286, 65.09189467479366, -34.87065786149661],
+            [0, 1.5, -4, 2.5],
+        ],
+    ),
+)
+
+
+def _dop853_dense(b: list[float]) -> Dense:
+    """The interpolant of order 7 of DOP853, with f(x_{k+1}) and three further stages (Hairer, Nørsett, Wanner, II.6).
+
+    With Δ = x_{k+1} - x_k and K_13 = f(t_{k+1}, x_{k+1}):
+
+        x(θ) = x_k + θ(F_0 + (1-θ)(F_1 + θ(F_2 + (1-θ)(F_3 + θ(F_4 + (1-θ)(F_5 + θ F_6))))))
+        F_0 = Δ,  F_1 = h K_1 - Δ,  F_2 = 2Δ - h (K_1 + K_13),  F_3 … F_6 = h Σ_i D_ji K_i
+    """
+    A = np.zeros((4, 16))
+    A[0, :12] = b
+    A[1, [0, 6, 7, 8, 9, 10, 11, 12]] = [
+        0.056167502283047954, 0.25350021021662483, -0.2462390374708025, -0.12419142326381637, 0.15329179827876568,
+        0.00820105229563469, 0.007567897660545699, -0.008298,
+    ]  # fmt: skip
+    A[2, [0, 5, 6, 7, 10, 11, 12, 13]] = [
+        0.03183464816350214, 0.028300909672366776, 0.053541988307438566, -0.05492374857139099, -0.00010834732869724932,
+        0.0003825710908356584, -0.00034046500868740456, 0.1413124436746325,
+    ]  # fmt: skip
+    A[3, [0, 5, 6, 7, 8, 12, 13, 14]] = [
+        -0.42889630158379194, -4.697621415361164, 7.683421196062599, 4.06898981839711, 0.3567271874552811,
+        -0.0013990241651590145, 2.9475147891527724, -9.15095847217987,
+    ]  # fmt: skip
+    D = np.zeros((4, 16))
+    D[:, [0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]] = [
+        [-8.428938276109013, 0.5667149535193777, -3.0689499459498917, 2.38466765651207, 2.117034582445028,
+         -0.871391583777973, 2.2404374302607883, 0.6315787787694688, -0.08899033645133331, 18.148505520854727,
+         -9.194632392478356, -4.436036387594894],
+        [10.427508642579134, 242.28349177525817, 165.20045171727028, -374.5467547226902, -22.113666853125306,
+         7.733432668472264, -30.674084731089398, -9.332130526430229, 15.697238121770845, -31.139403219565178,
+         -9.35292435884448, 35.81684148639408],
+        [19.985053242002433, -387.0373087493518, -189.17813819516758, 527.8081592054236, -11.57390253995963,
+         6.8812326946963, -1.0006050966910838, 0.7777137798053443, -2.778205752353508, -60.19669523126412,
+         84.32040550667716, 11.99229113618279],
+        [-25.69393346270375, -154.18974869023643, -231.5293791760455, 357.6391179106141, 93.40532418362432,
+         -37.45832313645163, 104.0996495089623, 29.8402934266605, -43.53345659001114, 96.32455395918828,
+         -39.17726167561544, -149.72683625798564],
+    ]  # fmt: skip
+    delta, first, last = np.append(b, np.zeros(4)), np.eye(16)[0], np.eye(16)[12]
+    F = np.vstack([delta, first - delta, 2 * delta - first - last, D])
+    P = np.zeros((16, 8))  # powers θ^0 … θ^7
+    for j in range(6, -1, -1):
+        P[:, 0] += F[j]
+        shifted = np.roll(P, 1, axis=1)  # θ P; the highest power is still empty
+        P = shifted if j % 2 == 0 else P - shifted
+    return Dense(P[:, 1:].copy(), A, A.sum(axis=1), 7)
 
 # Dormand & Prince's order-8 method as printed by Hairer, Nørsett & Wanner, with the fifth- and third-order partners of
 # DOP853.
 _r6 = 6**0.5
+_dop853_b = [0.054293734116568765, 0, 0, 0, 0, 4.450312892752409, 1.8915178993145003, -5.801203960010585,
+             0.3111643669578199, -0.1521609496625161, 0.20136540080403034, 0.04471061572777259]
 DOP853 = _explicit(
     "dop853",
     8,
@@ -215,8 +355,7 @@ DOP853 = _explicit(
         [2.273310147516538, 0, 0, -10.53449546673725, -2.0008720582248625, -17.9589318631188, 27.94888452941996,
          -2.8589982771350235, -8.87285693353063, 12.360567175794303, 0.6433927460157636],
     ],
-    [0.054293734116568765, 0, 0, 0, 0, 4.450312892752409, 1.8915178993145003, -5.801203960010585, 0.3111643669578199,
-     -0.1521609496625161, 0.20136540080403034, 0.04471061572777259],
+    _dop853_b,
     c=[
         0,
         (6 - _r6) / 67.5,
@@ -235,10 +374,11 @@ DOP853 = _explicit(
            0.6614932157077935, -0.48634006837553356, 0.11944219431891463, 0.06706592359165889],
     order_hat=5,
     b_guard=[31 / 127, 0, 0, 0, 0, 0, 0, 0, 0.7338466882816118, 0, 0, 3 / 136],
+    dense=_dop853_dense(_dop853_b),
 )
 
 #: Every explicit method, in order of accuracy.
-EXPLICIT: tuple[Method, ...] = (EULER, MIDPOINT, HEUN, RALSTON, BS3, RK4, DOPRI5, DOP853)
+EXPLICIT: tuple[Method, ...] = (EULER, MIDPOINT, HEUN, RALSTON, BS3, RK4, DOPRI5, TSIT5, DOP853)
 
 
 @lru_cache

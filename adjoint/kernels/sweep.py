@@ -113,10 +113,10 @@ def transpose(a, out):
 def _finite(a):
     """Whether all numbers of an array are finite."""
     flat = a.ravel()
-    total = flat.dtype.type(0)
+    bad = 0  # counted, since a sum of integers is taken in vector registers
     for i in range(flat.size):
-        total += flat[i] - flat[i]  # 0, or NaN
-    return total == 0
+        bad += 0 if abs(flat[i]) < math.inf else 1
+    return bad == 0
 
 
 @kernels(_forward_signature, _SENTENCE)
@@ -132,6 +132,7 @@ def forward(step, prepare, t, h, x, u, p, z, chunk, check, sizes, arg, res, work
         return -2
     for b in range(blocks):
         arg[4] = address_of(p, (b if p.shape[0] > 1 else 0) * n_p)
+        left, slot = 0, 0  # steps left of the chunk; k mod kept (counted: a division costs as much as a small step)
         for k in range(N):
             at_x = (b * knots + k) * n
             arg[0] = address_of(t, k * W)
@@ -140,10 +141,13 @@ def forward(step, prepare, t, h, x, u, p, z, chunk, check, sizes, arg, res, work
             arg[3] = address_of(u, (b * N + k) * m)
             res[0] = address_of(x, at_x + n)
             if prepare != 0:
-                arg[Z] = _record(z, b, k)
-                if k % chunk == 0:
-                    sizes[ROWS] = min(chunk, N - k) * P
+                arg[Z] = _record(z, b, slot)
+                slot = slot + 1 if slot + 1 < z.shape[1] else 0
+                if left == 0:
+                    left = min(chunk, N - k)
+                    sizes[ROWS] = left * P
                     call(prepare, arg, res, work)
+                left -= 1
             call(step, arg, res, work)  # x_{k+1} = Φ(t_k, h_k, x_k, u_k, p)
             if check == EVERY_STEP:
                 finite = True
@@ -158,9 +162,9 @@ def forward(step, prepare, t, h, x, u, p, z, chunk, check, sizes, arg, res, work
 
 
 @jit_exact
-def _record(z, b, k):
-    """The address of z_k."""
-    return address_of(z, ((b if z.shape[0] > 1 else 0) * z.shape[1] + k % z.shape[1]) * z.shape[2])
+def _record(z, b, slot):
+    """The address of z_k, slot = k mod kept."""
+    return address_of(z, ((b if z.shape[0] > 1 else 0) * z.shape[1] + slot) * z.shape[2])
 
 
 @kernel(void(int64, *_PATH, _OUT[4], _IN[4], _IN[3], *_SCRATCH), _SENTENCE)
@@ -195,21 +199,26 @@ def backward(
     for b in range(blocks):
         arg[4] = address_of(p, (b if p.shape[0] > 1 else 0) * n_p)
         arg[6] = res[2] = address_of(gp, (b if gp.shape[0] > 1 else 0) * n_p)
-        lam[b, N % kept] = 0.0
+        after = N % kept  # where λ_{k+1} and λ_k stand, the step's place in its chunk, and its record: all counted
+        place, slot = N % chunk, N % max(1, z.shape[1])
+        lam[b, after] = 0.0
         if q.shape[1] > 0:
-            _add(q[b, q.shape[1] - 1], lam[b, N % kept])  # λ_N = q_N
+            _add(q[b, q.shape[1] - 1], lam[b, after])  # λ_N = q_N
         for k in range(N - 1, -1, -1):
-            if repeat and (k == N - 1 or (k + 1) % chunk == 0):
+            here = after - 1 if after > 0 else kept - 1
+            if repeat and (k == N - 1 or place == 0):
                 _repeat_chunk(prepare, step, b, k, t, h, x, u, z, chunk, sizes, arg, res, work)
+            place = place - 1 if place > 0 else chunk - 1
+            slot = slot - 1 if slot > 0 else z.shape[1] - 1
             at_x, at_u = (b * knots + k) * n, (b * N + k) * m
             arg[0] = address_of(t, k * W)
             arg[1] = address_of(h, k * W)
             arg[2] = address_of(x, at_x)
             arg[3] = address_of(u, at_u)
-            arg[5] = address_of(lam, (b * kept + (k + 1) % kept) * n)
-            res[0] = address_of(lam, (b * kept + k % kept) * n)
+            arg[5] = address_of(lam, (b * kept + after) * n)
+            res[0] = address_of(lam, (b * kept + here) * n)
             if collect != 0:
-                arg[Z] = _record(z, b, k)
+                arg[Z] = _record(z, b, slot)
                 arg[X_NEXT] = address_of(x, at_x + n)
             else:
                 res[1] = address_of(gu, at_u)
@@ -218,12 +227,13 @@ def backward(
                 for i in range(P):
                     for j in range(Q):
                         if (k - cut[b, i, j]) % window == 0:
-                            lam[b, k % kept, i, j] = 0.0
+                            lam[b, here, i, j] = 0.0
             if q.shape[1] > 1:
-                _add(q[b, k], lam[b, k % kept])  # + q_k
+                _add(q[b, k], lam[b, here])  # + q_k
+            after = here
             steps = 1
             if collect != 0:
-                steps = min(chunk, N - k) if k % chunk == 0 else 0
+                steps = min(chunk, N - k) if place == 0 else 0
                 if steps > 0:
                     sizes[ROWS], sizes[WANTED] = steps * P, steps * P if gu.shape[1] > 0 else 0
                     res[1] = address_of(gu, at_u) if gu.shape[1] > 0 else 0
@@ -251,7 +261,7 @@ def _repeat_chunk(prepare, step, b, last, t, h, x, u, z, chunk, sizes, arg, res,
         arg[1] = address_of(h, k * W)
         arg[2] = address_of(x, at_x)
         arg[3] = address_of(u, (b * (knots - 1) + k) * m)
-        arg[Z] = _record(z, b, k)
+        arg[Z] = _record(z, b, k % z.shape[1])
         res[0] = address_of(x, at_x + n)
         if k == first:
             sizes[ROWS] = (last + 1 - first) * x.shape[2]
