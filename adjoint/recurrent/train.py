@@ -1,0 +1,210 @@
+"""First-order training: stochastic gradient descent and Adam over mini-batches.
+
+    g_j       gradient of the loss on batch j, shortened to the length `clip` where it is longer
+    SGD       v ← μ v + g,   p ← p - r v
+    Adam      a ← β₁ a + (1 - β₁) g,   b ← β₂ b + (1 - β₂) g²,   p ← p - r â / (sqrt b̂ + ε)
+
+with â = a / (1 - β₁^j), b̂ = b / (1 - β₂^j); D. P. Kingma and J. Ba, Adam, ICLR 2015, algorithm 1. The rate r may
+change with the step (`schedule`). Clipping by norm: R. Pascanu et al., On the difficulty of training recurrent neural
+networks, ICML 2013, algorithm 1. For few parameters and exact gradients `scipy.optimize.minimize(…, jac=True)` takes
+the same function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adjoint.errors import InputError
+from adjoint.recurrent.cell import size
+
+__all__ = ["SGD", "Adam", "Training", "cosine", "train"]
+
+Array = NDArray[np.float64]
+State = tuple[Array, ...]
+Loss = Callable[[Array, NDArray[np.int64]], tuple[float, ArrayLike]]
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Gradient descent with momentum: `rate` r and `momentum` μ."""
+
+    rate: float = 1e-2
+    momentum: float = 0.0
+
+    def start(self, p: Array) -> State:
+        """What is remembered between steps, before the first."""
+        return (np.zeros_like(p),)
+
+    def step(self, p: Array, g: Array, state: State, j: int, rate: float) -> tuple[Array, State]:
+        """The next p and state after step j, counted from 1."""
+        v = self.momentum * state[0] + g
+        return p - rate * v, (v,)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam with `rate` r, `beta1` β₁, `beta2` β₂ and `epsilon` ε."""
+
+    rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def start(self, p: Array) -> State:
+        """What is remembered between steps, before the first."""
+        return np.zeros_like(p), np.zeros_like(p)
+
+    def step(self, p: Array, g: Array, state: State, j: int, rate: float) -> tuple[Array, State]:
+        """The next p and state after step j, counted from 1."""
+        a = self.beta1 * state[0] + (1 - self.beta1) * g
+        b = self.beta2 * state[1] + (1 - self.beta2) * g * g
+        a_hat, b_hat = a / (1 - self.beta1**j), b / (1 - self.beta2**j)
+        return p - rate * a_hat / (np.sqrt(b_hat) + self.epsilon), (a, b)
+
+
+def cosine(steps: int, warmup: int = 0) -> Callable[[int], float]:
+    """A schedule: the factor of the rate rises linearly over `warmup` steps and falls to 0 at `steps` as a cosine."""
+
+    def factor(j: int) -> float:
+        if j < warmup:
+            return (j + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (j - warmup) / max(1, steps - warmup))))
+
+    return factor
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What training led to.
+
+    Attributes
+    ----------
+    p : array
+        The best weights: those of the least validation loss, or the last ones where there is no validation.
+    loss, gradient_norm : array (steps,)
+        Of each mini-batch, the norm before clipping.
+    validation : array (epochs,)
+        Empty without validation.
+    message : str
+        How it ended.
+    """
+
+    p: Array
+    loss: Array
+    gradient_norm: Array
+    validation: Array
+    message: str
+
+
+def train(
+    loss: Loss,
+    p: ArrayLike,
+    samples: int,
+    *,
+    optimiser: SGD | Adam = Adam(),
+    batch: int = 32,
+    epochs: int = 10,
+    clip: float | None = None,
+    schedule: Callable[[int], float] | None = None,
+    validation: Callable[[Array], float] | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    callback: Callable[[int, float], None] | None = None,
+) -> Training:
+    """Minimise a mean over samples by mini-batches.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(p, index) -> (J, ∂J/∂p)`` of the samples with these indices.
+    p : array_like (n_p,)
+        Where to start.
+    samples : int
+        How many there are; each epoch goes through all of them in a new random order.
+    optimiser : SGD or Adam
+    batch, epochs : int
+    clip : float, optional
+        The longest gradient that is taken as it is.
+    schedule : callable, optional
+        From the number of steps taken so far to the factor of the rate: `cosine`.
+    validation : callable, optional
+        ``validation(p)``, a number that should be small; asked after each epoch.
+    patience : int, optional
+        Stop after so many epochs without a new best validation.
+    seed : int
+        Of the random order: the same seed gives the same bits.
+    callback : callable
+        ``callback(epoch, mean loss)`` after each epoch.
+
+    Returns
+    -------
+    Training
+        Ctrl-C, and a loss or gradient that is not finite, end it early with the best weights so far and a sentence.
+
+    Raises
+    ------
+    InputError
+        If an argument does not fit.
+    """
+    samples, batch, epochs = size("samples", samples), size("batch", batch), size("epochs", epochs)
+    weights = np.array(p, dtype=np.float64)
+    if weights.ndim != 1 or not np.isfinite(weights).all():
+        raise InputError(f"p has shape {weights.shape}; expected a vector of finite numbers.")
+    if clip is not None and not clip > 0:
+        raise InputError(f"clip is {clip!r}; expected a positive length, or None.")
+    if patience is not None and validation is None:
+        raise InputError("patience waits for a better validation; pass validation= too.")
+    order = np.random.default_rng(seed)
+    state, best, least = optimiser.start(weights), weights, math.inf
+    losses: list[float] = []
+    norms: list[float] = []
+    checks: list[float] = []
+    message = f"{epochs} epochs of {-(-samples // batch)} steps."
+    j = 0
+    try:
+        for epoch in range(epochs):
+            shuffled = order.permutation(samples)
+            first = len(losses)
+            for at in range(0, samples, batch):
+                value, gradient = loss(weights, shuffled[at : at + batch])
+                g = np.array(gradient, dtype=np.float64)
+                if g.shape != weights.shape:
+                    raise InputError(f"the gradient has shape {g.shape}; p has shape {weights.shape}.")
+                norm = float(np.linalg.norm(g))
+                if not (math.isfinite(value) and math.isfinite(norm)):
+                    what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient has norm {norm}"
+                    message = f"stopped at step {j} of epoch {epoch}: {what}. Take a smaller rate, or clip."
+                    raise _Stop
+                losses.append(float(value))
+                norms.append(norm)
+                if clip is not None and norm > clip:
+                    g *= clip / norm
+                rate = optimiser.rate * (1.0 if schedule is None else schedule(j))
+                j += 1
+                weights, state = optimiser.step(weights, g, state, j, rate)
+            if callback is not None:
+                callback(epoch, float(np.mean(losses[first:])))
+            if validation is None:
+                best = weights
+                continue
+            checks.append(float(validation(weights)))
+            if checks[-1] < least:
+                best, least = weights, checks[-1]
+            elif patience is not None and epoch - int(np.argmin(checks)) >= patience:
+                message = f"stopped after epoch {epoch}: the validation has not fallen for {patience} epochs."
+                break
+    except KeyboardInterrupt:
+        message = f"interrupted at step {j}; these are the best weights so far."
+        best = weights if validation is None else best
+    except _Stop:
+        best = weights if validation is None else best
+    return Training(best, np.array(losses), np.array(norms), np.array(checks), message)
+
+
+class _Stop(Exception):
+    """A loss or gradient that is not finite."""

@@ -1,0 +1,158 @@
+"""Training by mini-batches: the update formulas, what ends it, and a network that learns."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from adjoint.errors import InputError
+from adjoint.recurrent import GRU, Adam, Elman, Unroll
+from adjoint.recurrent.train import SGD, cosine, train
+
+TARGETS = np.linspace(-1, 1, 40)
+
+
+def quadratic(p, index):
+    """Mean over samples of ½ |p - target|²; the minimum is the mean of the targets."""
+    difference = p[0] - TARGETS[index]
+    return 0.5 * np.mean(difference**2), np.array([np.mean(difference)])
+
+
+def test_sgd_and_adam_are_their_formulas():
+    p, g = np.array([1.0, -2.0]), np.array([0.5, 4.0])
+    sgd = SGD(momentum=0.5)
+    once, state = sgd.step(p, g, sgd.start(p), 1, 0.1)
+    twice, _ = sgd.step(once, g, state, 2, 0.1)
+    np.testing.assert_allclose(once, p - 0.1 * g)
+    np.testing.assert_allclose(twice, once - 0.1 * 1.5 * g)
+    adam = Adam()
+    once, state = adam.step(p, g, adam.start(p), 1, 0.1)
+    np.testing.assert_allclose(once, p - 0.1 * np.sign(g), rtol=1e-7)  # the first step has the length of the rate
+    twice, _ = adam.step(once, -g, state, 2, 0.1)
+    a, b = (0.9 * 0.1 - 0.1) * g / (1 - 0.9**2), g * g
+    np.testing.assert_allclose(twice, once - 0.1 * a / (np.sqrt(b) + 1e-8))
+
+
+def test_adam_is_pytorchs():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    rng = np.random.default_rng(0)
+    p = rng.standard_normal(5)
+    theirs = torch.tensor(p, requires_grad=True)
+    optimiser, adam = torch.optim.Adam([theirs], lr=0.01), Adam(0.01)
+    state = adam.start(p)
+    for j in range(1, 20):
+        g = rng.standard_normal(5)
+        theirs.grad = torch.tensor(g)
+        optimiser.step()
+        p, state = adam.step(p, g, state, j, 0.01)
+        np.testing.assert_allclose(p, theirs.detach().numpy(), rtol=1e-12)
+
+
+def test_it_finds_the_minimum_and_the_same_bits_again():
+    runs = [train(quadratic, [3.0], 40, optimiser=Adam(0.05), batch=8, epochs=60, schedule=cosine(300), seed=s)
+            for s in (1, 1, 2)]  # fmt: skip
+    # the means of the batches scatter by 0.2 around the minimum at 0
+    assert abs(runs[0].p[0]) < 0.02 and "60 epochs of 5 steps" in runs[0].message
+    assert np.array_equal(runs[0].p, runs[1].p) and not np.array_equal(runs[0].loss, runs[2].loss)
+    assert runs[0].loss.shape == (300,) and runs[0].validation.size == 0
+
+
+def test_every_sample_is_seen_once_an_epoch():
+    seen = []
+
+    def loss(p, index):
+        seen.extend(index)
+        return quadratic(p, index)
+
+    train(loss, [0.0], 40, batch=7, epochs=2)
+    assert sorted(seen[:40]) == sorted(seen[40:]) == list(range(40)) and seen[:40] != seen[40:]
+
+
+def test_clipping_shortens_the_step_but_not_the_record():
+    run = train(lambda p, index: (0.0, np.array([30.0, 40.0])), [0.0, 0.0], 1, optimiser=SGD(1.0), epochs=1, clip=5.0)
+    np.testing.assert_allclose(run.p, [-3, -4])
+    assert run.gradient_norm[0] == 50
+
+
+def test_early_stopping_keeps_the_best():
+    values = iter([3.0, 1.0, 2.0, 2.5, 0.5])
+    kept = []
+    run = train(quadratic, [3.0], 40, epochs=5, validation=lambda p: kept.append(p) or next(values), patience=2)
+    assert np.array_equal(run.p, kept[1]) and run.validation.tolist() == [3.0, 1.0, 2.0, 2.5]
+    assert "has not fallen for 2 epochs" in run.message
+
+
+@pytest.mark.parametrize("bad", [(math.nan, [0.0]), (1.0, [math.inf])])
+def test_a_loss_that_is_not_finite_ends_it_with_the_last_good_weights(bad):
+    calls = []
+
+    def loss(p, index):
+        calls.append(p)
+        return (1.0, np.ones(1)) if len(calls) < 3 else bad
+
+    run = train(loss, [1.0], 10, optimiser=SGD(0.1), batch=2)
+    assert np.array_equal(run.p, calls[2]) and run.p[0] == pytest.approx(0.8)
+    assert "stopped at step 2 of epoch 0" in run.message and run.loss.size == 2
+
+
+def test_an_interruption_returns_the_best_so_far():
+    def callback(epoch, mean):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    run = train(quadratic, [3.0], 40, batch=8, epochs=9, callback=callback)
+    assert "interrupted at step 10" in run.message and run.loss.size == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [(dict(samples=0), "samples is 0"), (dict(batch=0), "batch is 0"), (dict(epochs=1.5), "epochs is 1.5"),
+     (dict(p=[np.nan]), "p has shape"), (dict(clip=-1), "clip is -1"), (dict(patience=1), "validation= too"),
+     (dict(p=[1.0, 2.0]), "gradient has shape")],
+)  # fmt: skip
+def test_bad_input(change, sentence):
+    arguments = dict(loss=quadratic, p=[0.0], samples=40) | change
+    with pytest.raises(InputError, match=sentence):
+        train(**arguments)
+
+
+def memory_task(seed, count, steps):
+    """Say at the end what came first: a sign at step 0, then noise."""
+    rng = np.random.default_rng(seed)
+    u = 0.3 * rng.standard_normal((count, steps, 1))
+    u[:, 0, 0] = np.sign(rng.standard_normal(count))
+    return u, u[:, 0, 0].copy()
+
+
+def network_loss(cell, u, y):
+    """Squared error of the first unit at the end."""
+    run = Unroll(cell)
+
+    def loss(p, index=slice(None)):
+        run.forward(p, u[index])
+        error = run.last[:, :1] - 0.8 * y[index, None]
+        return 0.5 * float(np.mean(error**2)), run.backward(dlast=error / len(error), want_u=False).p.copy()
+
+    return loss
+
+
+def test_a_network_learns_to_remember():
+    cell = GRU(8, 1)
+    u, y = memory_task(0, 256, 20)
+    run = train(network_loss(cell, u, y), cell.init(0), 256, optimiser=Adam(0.01), epochs=30, clip=1.0)
+    test_u, test_y = memory_task(1, 200, 30)  # longer than in training
+    states = Unroll(cell)
+    states.forward(run.p, test_u)
+    assert np.mean(np.sign(states.last[:, 0]) == test_y) > 0.98
+
+
+def test_scipy_minimises_the_same_function():
+    cell = Elman(4, 1)
+    u, y = memory_task(0, 64, 6)
+    loss = network_loss(cell, u, y)
+    p0 = cell.init(0)
+    result = minimize(loss, p0, jac=True, method="L-BFGS-B", options={"maxiter": 60})
+    assert result.fun < 0.02 * loss(p0)[0]
