@@ -205,3 +205,15 @@ def test_the_same_numbers_as_pytorch(name):
     close(ours["b"], layer.bias_ih_l0.grad.numpy())
     if name == "gru":
         close(ours["b_hn"], layer.bias_hh_l0.grad.numpy()[2 * d :])
+
+
+def test_a_cell_may_have_no_inputs():
+    cell = Elman(3, 0)
+    path = adjoint.rollout(cell.system, np.ones(3), p=cell.init(), steps=4)
+    other = adjoint.rollout(twin_without_inputs(cell), np.ones(3), p=cell.init(), steps=4)
+    close(path.x, other.x)
+    close(adjoint.sweep(path, dx=path.x).p, adjoint.sweep(other, dx=path.x).p)
+
+
+def twin_without_inputs(cell):
+    return adjoint.System(cell.equation, states=f"x[{cell.n}]", parameters=f"p[{cell.n_p}]", discrete=True)

@@ -91,7 +91,7 @@ class Cell:
         """The cell as a `System` for `rollout`, `sweep`, `linearize`; its parts are called as here."""
 
         def names(shapes: Shapes) -> list[str]:
-            return [f"{name}[{math.prod(shape)}]" for name, shape in shapes.items()]
+            return [f"{name}[{math.prod(shape)}]" for name, shape in shapes.items() if math.prod(shape) > 0]
 
         return System.from_step(
             self.step,
