@@ -21,7 +21,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-__all__ = ["sigmoid", "tanh"]
+__all__ = ["exp_of_negative", "sigmoid", "tanh"]
 
 
 def _bitcast(source: Any, target: Any) -> Any:
@@ -105,3 +105,10 @@ def sigmoid(z):
     power, q = _pieces(-abs(z))
     e = power * q + power
     return (e if z < 0 else one) / (one + e)
+
+
+@_jit
+def exp_of_negative(y):
+    """exp(y) of a float32 or float64 y <= 0; below -708 (-87) the least normal number instead of a smaller one."""
+    power, q = _pieces(y)
+    return power * q + power

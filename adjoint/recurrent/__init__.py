@@ -3,6 +3,8 @@
 the cells       `Elman`, `GRU`, `LSTM`, `Diagonal`, `LowRank`, `Convolutional`, `Stack`; each makes a `Cell`, whose
                 `system` goes into `rollout`, `sweep`, `linearize`
 at scale        `Unroll`: a cell over batches of sequences in kept memory, float32 or float64, lengths, windows
+networks        `Network`: an input (numbers, or `Embedding`), layers (cells, `Bidirectional`, `Dropout`), heads
+                (`PerStep`, `AtEnd`); losses `softmax_cross_entropy`, `binary_cross_entropy`, `squared_error`
 truncation      `truncation_bias`, `staggered`
 training        `train` with `Adam` or `SGD`, clipping, schedules, early stopping
 """
@@ -12,14 +14,21 @@ from adjoint.recurrent.convolutional import Convolutional
 from adjoint.recurrent.diagonal import Diagonal
 from adjoint.recurrent.elman import Elman
 from adjoint.recurrent.gru import GRU
+from adjoint.recurrent.heads import AtEnd, PerStep
+from adjoint.recurrent.inputs import Embedding
+from adjoint.recurrent.layers import Bidirectional, Dropout
+from adjoint.recurrent.losses import binary_cross_entropy, softmax_cross_entropy, squared_error, within
 from adjoint.recurrent.low_rank import LowRank
 from adjoint.recurrent.lstm import LSTM
+from adjoint.recurrent.network import Network, NetworkGradient, NetworkRun
 from adjoint.recurrent.stack import Stack
 from adjoint.recurrent.train import SGD, Adam, Training, cosine, train
 from adjoint.recurrent.truncated import TruncationBias, staggered, truncation_bias
 from adjoint.recurrent.unroll import Unroll, UnrollGradient
 
 __all__ = [
-    "GRU", "LSTM", "SGD", "Adam", "Cell", "Convolutional", "Diagonal", "Elman", "LowRank", "Stack", "Training",
-    "TruncationBias", "Unroll", "UnrollGradient", "cosine", "staggered", "train", "truncation_bias",
+    "GRU", "LSTM", "SGD", "Adam", "AtEnd", "Bidirectional", "Cell", "Convolutional", "Diagonal", "Dropout", "Elman",
+    "Embedding", "LowRank", "Network", "NetworkGradient", "NetworkRun", "PerStep", "Stack", "Training",
+    "TruncationBias", "Unroll", "UnrollGradient", "binary_cross_entropy", "cosine", "softmax_cross_entropy",
+    "squared_error", "staggered", "train", "truncation_bias", "within",
 ]  # fmt: skip

@@ -18,12 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.cell_step import CellStep, Pieces
 from adjoint.errors import InputError
+from adjoint.recurrent.parts import Shapes, count, pack, unpack
 from adjoint.system import System
 
 __all__ = ["Cell", "glorot", "orthogonal", "size"]
 
 Array = NDArray[Any]
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Cell:
     @property
     def n_p(self) -> int:
         """Numbers in p."""
-        return sum(map(math.prod, self.parameters.values()))
+        return count(self.parameters)
 
     @cached_property
     def step(self) -> CellStep:
@@ -108,16 +108,7 @@ class Cell:
 
     def unpack(self, p: ArrayLike) -> dict[str, Array]:
         """Views of the weights in p, by name."""
-        array = np.asarray(p)
-        if array.shape != (self.n_p,):
-            raise InputError(
-                f"p has shape {array.shape}; cell {self.name!r} has {self.n_p} parameters: {self._table()}."
-            )
-        views, first = {}, 0
-        for name, shape in self.parameters.items():
-            views[name] = array[first : first + math.prod(shape)].reshape(shape)
-            first += math.prod(shape)
-        return views
+        return unpack(p, self.parameters, f"cell {self.name!r}")
 
     def pack(self, weights: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
         """p from the weights by name.
@@ -127,16 +118,7 @@ class Cell:
         InputError
             If a name or a shape is wrong.
         """
-        if weights.keys() != self.parameters.keys():
-            raise InputError(f"weights {sorted(weights)} given; cell {self.name!r} has {self._table()}.")
-        arrays = {name: np.asarray(weights[name], dtype=np.float64) for name in self.parameters}
-        for name, shape in self.parameters.items():
-            if arrays[name].shape != shape:
-                raise InputError(f"{name} has shape {arrays[name].shape}; cell {self.name!r} has {name} {shape}.")
-        return np.concatenate([array.ravel() for array in arrays.values()]) if arrays else np.zeros(0)
-
-    def _table(self) -> str:
-        return ", ".join(f"{name} {shape}" for name, shape in self.parameters.items())
+        return pack(weights, self.parameters, f"cell {self.name!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise InputError(

@@ -1,0 +1,52 @@
+"""What every run over a batch of paths needs: memory that is kept between calls, lengths that were checked."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adjoint.errors import InputError
+
+__all__ = ["Memory", "checked_lengths"]
+
+Array = NDArray[Any]
+
+
+class Memory:
+    """Arrays by name that grow and are never given back, so that a call of a shape seen before allocates nothing."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self._dtype = dtype
+        self._held: dict[str, Array] = {}
+
+    def array(self, name: str, *shape: int) -> Array:
+        """An array of this shape, with whatever it held before."""
+        size = math.prod(shape)
+        held = self._held.get(name)
+        if held is None or held.size < size:
+            held = self._held[name] = np.empty(size, self._dtype)
+        return held[:size].reshape(shape)
+
+
+def checked_lengths(lengths: ArrayLike | None, B: int, N: int) -> NDArray[np.int64] | None:
+    """The steps of each of B paths, 1 to N.
+
+    Raises
+    ------
+    InputError
+        If they are not B whole numbers in that range.
+    """
+    if lengths is None:
+        return None
+    array = np.atleast_1d(np.asarray(lengths))
+    if array.shape != (B,) or array.dtype.kind not in "iu":
+        raise InputError(
+            f"lengths have shape {array.shape} and type {array.dtype}; expected {B} whole numbers, one a path."
+        )
+    if array.min() < 1 or array.max() > N:
+        b = int(np.argmax((array < 1) | (array > N)))
+        raise InputError(f"lengths[{b}] is {array[b]}; expected 1 to {N}, the steps that u has.")
+    return array.astype(np.int64)
