@@ -6,29 +6,32 @@ at scale        `Unroll`: a cell over batches of sequences in kept memory, float
 networks        `Network`: an input (numbers, or `Embedding`), layers (cells, `Bidirectional`, `Dropout`), heads
                 (`PerStep`, `AtEnd`); losses `softmax_cross_entropy`, `binary_cross_entropy`, `squared_error`
 truncation      `truncation_bias`, `staggered`
-training        `train` with `Adam` or `SGD`, clipping, schedules, early stopping
+training        `train` with `Adam` or `SGD`, clipping, schedules, early stopping; `save_weights`, `load_weights`
 """
 
+from adjoint.recurrent.bidirectional import Bidirectional
 from adjoint.recurrent.cell import Cell
 from adjoint.recurrent.convolutional import Convolutional
 from adjoint.recurrent.diagonal import Diagonal
+from adjoint.recurrent.dropout import Dropout
 from adjoint.recurrent.elman import Elman
 from adjoint.recurrent.gru import GRU
 from adjoint.recurrent.heads import AtEnd, PerStep
 from adjoint.recurrent.inputs import Embedding
-from adjoint.recurrent.layers import Bidirectional, Dropout
 from adjoint.recurrent.losses import binary_cross_entropy, softmax_cross_entropy, squared_error, within
 from adjoint.recurrent.low_rank import LowRank
 from adjoint.recurrent.lstm import LSTM
-from adjoint.recurrent.network import Network, NetworkGradient, NetworkRun
+from adjoint.recurrent.network import Network
+from adjoint.recurrent.network_run import NetworkGradient, NetworkRun
 from adjoint.recurrent.stack import Stack
 from adjoint.recurrent.train import SGD, Adam, Training, cosine, train
 from adjoint.recurrent.truncated import TruncationBias, staggered, truncation_bias
 from adjoint.recurrent.unroll import Unroll, UnrollGradient
+from adjoint.recurrent.weights import load_weights, save_weights
 
 __all__ = [
     "GRU", "LSTM", "SGD", "Adam", "AtEnd", "Bidirectional", "Cell", "Convolutional", "Diagonal", "Dropout", "Elman",
     "Embedding", "LowRank", "Network", "NetworkGradient", "NetworkRun", "PerStep", "Stack", "Training",
-    "TruncationBias", "Unroll", "UnrollGradient", "binary_cross_entropy", "cosine", "softmax_cross_entropy",
-    "squared_error", "staggered", "train", "truncation_bias", "within",
+    "TruncationBias", "Unroll", "UnrollGradient", "binary_cross_entropy", "cosine", "load_weights", "save_weights",
+    "softmax_cross_entropy", "squared_error", "staggered", "train", "truncation_bias", "within",
 ]  # fmt: skip

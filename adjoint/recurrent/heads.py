@@ -1,7 +1,9 @@
 """What a network says: a linear map of what its top layer knows, at each step or at the end of each path.
 
     z = W y + b
-    transpose   ∂J/∂y = Wᵀ ∂J/∂z,   ∂J/∂W = Σ ∂J/∂z yᵀ,   ∂J/∂b = Σ ∂J/∂z         over all rows: paths, and steps
+    transpose   ∂J/∂y = Wᵀ ∂J/∂z,   ∂J/∂W = Σ ∂J/∂z yᵀ,   ∂J/∂b = Σ ∂J/∂z
+
+over all rows, which are paths, or paths and steps.
 """
 
 from __future__ import annotations

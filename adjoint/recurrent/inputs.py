@@ -2,6 +2,8 @@
 
     embedding   y_k = T_{u_k}          T (count, width), u_k in 0 … count-1
     transpose   ∂J/∂T_i = Σ ∂J/∂y_k over all k with u_k = i
+
+A symbol itself has no gradient; numbers pass through as they are.
 """
 
 from __future__ import annotations
@@ -69,8 +71,8 @@ class NumbersRun:
             raise InputError(f"u is no array of real numbers: its type is {array.dtype}.")
         if array.ndim not in (2, 3) or array.shape[-1] != self._m:
             raise InputError(
-                f"u has shape {array.shape}; the network reads {self._m} numbers a step: pass (batch, N, {self._m}), or "
-                f"(N, {self._m}) for one path."
+                f"u has shape {array.shape}; the network reads {self._m} numbers a step: pass (batch, N, {self._m}), "
+                f"or (N, {self._m}) for one path."
             )
         return array.astype(self._dtype, copy=False)
 

@@ -139,7 +139,9 @@ def squared_error(
 
 def _logits(z: Array) -> Array:
     if not isinstance(z, np.ndarray) or z.dtype not in kernels.softmax_loss or z.ndim == 0 or z.shape[-1] == 0:
-        raise InputError(f"logits are {np.shape(z)} of {getattr(z, 'dtype', type(z))}; expected a float array (…, classes).")
+        raise InputError(
+            f"logits are {np.shape(z)} of {getattr(z, 'dtype', type(z))}; expected a float array (…, classes)."
+        )
     return z
 
 

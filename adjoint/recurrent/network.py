@@ -1,10 +1,9 @@
 """`Network`: an input, layers of cells on each other, and heads that say something; with its gradient.
 
-    y⁰ = input(u),   yⁱ = layer_i(yⁱ⁻¹),   z = W y + b                  for each head
-    ∂J/∂z, which the loss gives, goes down the same way: each layer is seeded with what the one above it hands down
+    y⁰ = input(u),   yⁱ = layer_i(yⁱ⁻¹),   z = W y + b for each head
 
 All weights lie in one vector p, whose parts have names: ``embedding.table``, ``layer1.W_ih``, ``layer2.ahead.W_ih``,
-``head.class.W``. A `NetworkRun` has memory of its own, like `Unroll`.
+``head.class.W``. It is run by a `NetworkRun`, as a `Cell` is by an `Unroll`.
 """
 
 from __future__ import annotations
@@ -12,23 +11,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from adjoint.errors import InputError
 from adjoint.recurrent import heads as linear
+from adjoint.recurrent.bidirectional import Bidirectional
 from adjoint.recurrent.cell import Cell, size
-from adjoint.recurrent.heads import AtEnd, HeadRun, PerStep
+from adjoint.recurrent.dropout import Dropout
+from adjoint.recurrent.heads import AtEnd, PerStep
 from adjoint.recurrent.inputs import Embedding, Input, Numbers
-from adjoint.recurrent.layers import Bidirectional, Dropout, Layer, Recurrent, Signal, Sweep
+from adjoint.recurrent.layers import Recurrent
+from adjoint.recurrent.network_run import NetworkRun
 from adjoint.recurrent.parts import Shapes, count, pack, unpack
-from adjoint.recurrent.paths import Memory, checked_lengths
 
-__all__ = ["Network", "NetworkGradient", "NetworkRun"]
+__all__ = ["Network"]
 
 Array = NDArray[Any]
+Layer = Recurrent | Bidirectional | Dropout
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,203 +154,3 @@ class Network:
         heads = (f"{name}: {h.outputs} {'at the end' if isinstance(h, AtEnd) else 'per step'}"
                  for name, h in self.heads.items())  # fmt: skip
         return f"Network({', '.join([first, *map(of, self._stack), *heads])}; {self.n_p} parameters)"
-
-
-class NetworkGradient(NamedTuple):
-    """∂J/∂p (n_p,), ∂J/∂u (batch, N, m) or None, ∂J/∂x_0 (batch, n) for each cell: views into kept memory."""
-
-    p: Array
-    u: Array | None
-    x0: tuple[Array, ...]
-
-
-class NetworkRun:
-    """A network over a batch of sequences. Not for use by two threads at once: make one for each.
-
-    Parameters
-    ----------
-    network : Network
-    dtype : float64 or float32
-    """
-
-    def __init__(self, network: Network, dtype: DTypeLike = np.float64) -> None:
-        self.network, self.dtype = network, np.dtype(dtype)
-        self._layers = [layer.run(self.dtype) for layer in network._stack]
-        self._input = network._input.run(self.dtype)
-        width = network._widths[-1]
-        self._heads = {name: HeadRun(head.outputs, width, self.dtype) for name, head in network.heads.items()}
-        self._p, self._gp = np.zeros(network.n_p, self.dtype), np.zeros(network.n_p, self.dtype)
-        self._memory = Memory(self.dtype)
-        shapes = (network._input.parameters, *(layer.parameters for layer in network._stack),
-                  *(linear.parameters(head, width) for head in network.heads.values()))  # fmt: skip
-        ends = np.cumsum([0, *map(count, shapes)])
-        places = [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        self._of_input, self._of_layers = places[0], places[1 : 1 + len(self._layers)]
-        self._of_heads = dict(zip(network.heads, places[1 + len(self._layers) :], strict=True))
-        self._top: Signal | None = None
-
-    def forward(
-        self,
-        p: ArrayLike,
-        u: ArrayLike,
-        x0: Sequence[ArrayLike | None] | None = None,
-        lengths: ArrayLike | None = None,
-        dropout: int | None = None,
-    ) -> dict[str, Array]:
-        """Run over the inputs.
-
-        Parameters
-        ----------
-        p : array_like (n_p,)
-        u : array_like (batch, N, m), or (batch, N) of integers for an `Embedding`; without the first axis for one path
-        x0 : sequence of array_like (batch, n) or (n,) or None, optional
-            The first state of each of `Network.cells`; zero if absent.
-        lengths : array_like of int (batch,), optional
-            Steps of each path; inputs beyond are not looked at, and what is said beyond means nothing.
-        dropout : int, optional
-            Seed of the masks of the `Dropout` layers, for training: the same seed gives the same masks. Without it
-            they do nothing.
-
-        Returns
-        -------
-        dict from str to array
-            What each head says: (batch, N, outputs) or (batch, outputs), valid until the next call.
-
-        Raises
-        ------
-        InputError
-            If a shape, a length, a symbol or a number does not fit; the message names the argument.
-        AdjointError
-            If the states become infinite although the inputs are finite.
-        """
-        self._top = None
-        given = self._input.checked(u)
-        self._single = given.ndim < self.network._input.axes
-        batch = given[None] if self._single else given
-        B, N = batch.shape[:2]
-        if B == 0 or N == 0:
-            raise InputError(f"u has shape {np.shape(u)}; expected at least one path of at least one step.")
-        lengths = checked_lengths(lengths, B, N)
-        self._beyond = None if lengths is None else np.arange(N)[:, None] >= lengths
-        starts = self._starts(x0, B)
-        self._take(p)
-        rng = None if dropout is None else np.random.default_rng(size("dropout", dropout, 0))
-        signal = Signal(self._input.forward(self._p[self._of_input], batch, lengths), None)
-        for layer, place, cells in zip(self._layers, self._of_layers, starts, strict=True):
-            signal = layer.forward(self._p[place], signal, cells, lengths, rng)
-        said = {}
-        for name, head in self.network.heads.items():
-            y = head.part(signal)
-            assert y is not None
-            said[name] = self._outward(self._heads[name].forward(self._p[self._of_heads[name]], y))
-        self._top = signal
-        return said
-
-    @property
-    def last(self) -> tuple[Array, ...]:
-        """The state of each of `Network.cells` at its own end, (batch, n): the x0 with which a next piece goes on."""
-        if self._top is None:
-            raise InputError("last: call `forward` first.")
-        return tuple(state for layer in self._layers for state in layer.states)
-
-    def backward(
-        self,
-        seeds: Mapping[str, ArrayLike],
-        want_u: bool = False,
-        window: int | None = None,
-        offsets: ArrayLike | None = None,
-    ) -> NetworkGradient:
-        """The gradient of a number J along the run of the last `forward`.
-
-        Parameters
-        ----------
-        seeds : dict from str to array_like
-            ∂J/∂z of the heads, of the shapes that `forward` returned; a head that is left out does not count. What
-            stands beyond a path's length is not looked at.
-        want_u : bool
-            Whether ∂J/∂u is wanted, too.
-        window, offsets
-            Truncate, as `Unroll.backward`; a cell that comes back from the end counts its steps from there.
-
-        Returns
-        -------
-        NetworkGradient
-            Views that are valid until the next call.
-
-        Raises
-        ------
-        InputError
-            If a name or a shape does not fit, or there was no `forward`.
-        """
-        top, self._top = self._top, None  # the sweeps use up the records
-        if top is None:
-            raise InputError("backward: call `forward` first; a backward sweep uses up the records of its forward run.")
-        signal = self._through_heads(seeds, top)
-        x0: tuple[Array, ...] = ()
-        for i in range(len(self._layers) - 1, -1, -1):
-            wanted = i > 0 or want_u or bool(self.network._input.parameters)
-            signal, start = self._layers[i].backward(signal, Sweep(wanted, window, offsets), self._gp[self._of_layers[i]])
-            x0 = start + x0
-        gu = self._input.backward(signal.steps, self._gp[self._of_input])
-        single = self._single
-        return NetworkGradient(self._gp, gu[0] if single and gu is not None else gu,
-                               tuple(g[0] for g in x0) if single else x0)  # fmt: skip
-
-    def _through_heads(self, seeds: Mapping[str, ArrayLike], top: Signal) -> Signal:
-        """∂J/∂y = Σ Wᵀ ∂J/∂z over the heads."""
-        if not seeds or not seeds.keys() <= self._heads.keys():
-            raise InputError(
-                f"backward: seeds are given for {sorted(seeds)}; the heads are {sorted(self._heads)}."
-            )
-        places: dict[str, Array] = {}
-        for name, head in self.network.heads.items():
-            gp = self._gp[self._of_heads[name]]
-            if name not in seeds:
-                gp[:] = 0
-                continue
-            run, y = self._heads[name], head.part(top)
-            assert y is not None
-            d = self._inward(np.asarray(seeds[name], dtype=self.dtype))
-            if d.shape != (*y.shape[:-1], head.outputs):
-                expected = self._outward(np.empty((*y.shape[:-1], head.outputs), np.bool_)).shape
-                raise InputError(f"backward: the seed of {name!r} has shape {np.shape(seeds[name])}; expected {expected}.")
-            per_step = d.ndim == 3
-            if per_step and (self._beyond is not None or not d.flags.c_contiguous):
-                d = run.seeds(d, self._beyond)
-            kind = "steps" if per_step else "last"
-            target = self._memory.array(kind, *y.shape)
-            run.backward(self._p[self._of_heads[name]], d, gp, target, kind in places)
-            places[kind] = target
-        return Signal(places.get("steps"), places.get("last"))
-
-    def _outward(self, z: Array) -> Array:
-        """Time first, as it lies in memory, to the batch first."""
-        z = z.transpose(1, 0, 2) if z.ndim == 3 else z
-        return z[0] if self._single else z
-
-    def _inward(self, d: Array) -> Array:
-        d = d[None] if self._single else d
-        return d.transpose(1, 0, 2) if d.ndim == 3 else d
-
-    def _take(self, p: ArrayLike) -> None:
-        """Copy p, checked."""
-        parts = self.network.unpack(p)
-        np.copyto(self._p, p, casting="same_kind")
-        if not np.isfinite(self._p.sum()):
-            for name, part in parts.items():
-                bad = np.argwhere(~np.isfinite(part))
-                if len(bad):
-                    where = tuple(int(i) for i in bad[0])
-                    raise InputError(f"p has {part[where]} in {name} at index {where}; expected finite numbers.")
-
-    def _starts(self, x0: Sequence[ArrayLike | None] | None, B: int) -> list[list[ArrayLike | None]]:
-        """The first states, layer by layer."""
-        cells = self.network.cells
-        given = [None] * len(cells) if x0 is None else list(x0)
-        if len(given) != len(cells):
-            raise InputError(f"x0 has {len(given)} entries; the network has {len(cells)} cells, each wants one or None.")
-        for i, (start, cell) in enumerate(zip(given, cells, strict=True)):
-            if start is not None and np.shape(start) not in ((cell.n,), (B, cell.n)):
-                raise InputError(f"x0[{i}] has shape {np.shape(start)}; expected ({cell.n},) or ({B}, {cell.n}).")
-        rest = iter(given)
-        return [[next(rest) for _ in layer.cells] for layer in self.network._stack]

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adjoint.errors import InputError
+from adjoint.errors import AdjointError, InputError
 from adjoint.recurrent.cell import size
+from adjoint.recurrent.watch import watching
 
 __all__ = ["SGD", "Adam", "Training", "cosine", "train"]
 
@@ -85,7 +86,8 @@ class Training:
     Attributes
     ----------
     p : array
-        The best weights: those of the least validation loss, or the last ones where there is no validation.
+        The best weights, always finite: those of the least validation loss or, where there is no validation, of the
+        least mean loss over an epoch, taken at the end of that epoch.
     loss, gradient_norm : array (steps,)
         Of each mini-batch, the norm before clipping.
     validation : array (epochs,)
@@ -115,6 +117,7 @@ def train(
     patience: int | None = None,
     seed: int = 0,
     callback: Callable[[int, float], None] | None = None,
+    progress: bool = True,
 ) -> Training:
     """Minimise a mean over samples by mini-batches.
 
@@ -140,11 +143,14 @@ def train(
         Of the random order: the same seed gives the same bits.
     callback : callable
         ``callback(epoch, mean loss)`` after each epoch.
+    progress : bool
+        Whether a bar is shown on a terminal, and a line about every ten seconds elsewhere.
 
     Returns
     -------
     Training
-        Ctrl-C, and a loss or gradient that is not finite, end it early with the best weights so far and a sentence.
+        Ctrl-C, numbers that are not finite and an `AdjointError` of the loss (states that became infinite) end it
+        early, with the best weights so far and a sentence. An epoch that was begun counts like a whole one.
 
     Raises
     ------
@@ -160,51 +166,76 @@ def train(
     if patience is not None and validation is None:
         raise InputError("patience waits for a better validation; pass validation= too.")
     order = np.random.default_rng(seed)
-    state, best, least = optimiser.start(weights), weights, math.inf
+    best = _Best(weights)
+    state = optimiser.start(weights)
     losses: list[float] = []
     norms: list[float] = []
     checks: list[float] = []
-    message = f"{epochs} epochs of {-(-samples // batch)} steps."
-    j = 0
+    steps_an_epoch = -(-samples // batch)
+    message = f"{epochs} epochs of {steps_an_epoch} steps."
+    epoch = first = 0
+    last, low = weights, (math.inf, weights)  # the last weights with a finite loss; the best ones of this epoch
     try:
-        for epoch in range(epochs):
-            shuffled = order.permutation(samples)
-            first = len(losses)
-            for at in range(0, samples, batch):
-                value, gradient = loss(weights, shuffled[at : at + batch])
-                g = np.array(gradient, dtype=np.float64)
-                if g.shape != weights.shape:
-                    raise InputError(f"the gradient has shape {g.shape}; p has shape {weights.shape}.")
-                norm = float(np.linalg.norm(g))
-                if not (math.isfinite(value) and math.isfinite(norm)):
-                    what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient has norm {norm}"
-                    message = f"stopped at step {j} of epoch {epoch}: {what}. Take a smaller rate, or clip."
-                    raise _Stop
-                losses.append(float(value))
-                norms.append(norm)
-                if clip is not None and norm > clip:
-                    g *= clip / norm
-                rate = optimiser.rate * (1.0 if schedule is None else schedule(j))
-                j += 1
-                weights, state = optimiser.step(weights, g, state, j, rate)
-            if callback is not None:
-                callback(epoch, float(np.mean(losses[first:])))
-            if validation is None:
-                best = weights
-                continue
-            checks.append(float(validation(weights)))
-            if checks[-1] < least:
-                best, least = weights, checks[-1]
-            elif patience is not None and epoch - int(np.argmin(checks)) >= patience:
-                message = f"stopped after epoch {epoch}: the validation has not fallen for {patience} epochs."
-                break
+        with watching(epochs * steps_an_epoch, progress) as show:
+            for epoch in range(epochs):
+                shuffled, first, low = order.permutation(samples), len(losses), (math.inf, weights)
+                for at in range(0, samples, batch):
+                    value, gradient = loss(weights, shuffled[at : at + batch])
+                    g = np.array(gradient, dtype=np.float64)
+                    if g.shape != weights.shape:
+                        raise InputError(f"the gradient has shape {g.shape}; p has shape {weights.shape}.")
+                    norm = float(np.linalg.norm(g))
+                    _finite("the loss", value)
+                    _finite("the norm of the gradient", norm)
+                    last, low = weights, min(low, (float(value), weights), key=lambda pair: pair[0])
+                    losses.append(float(value))
+                    norms.append(norm)
+                    if clip is not None and norm > clip:
+                        g *= clip / norm
+                    rate = optimiser.rate * (1.0 if schedule is None else schedule(len(losses) - 1))
+                    weights, state = optimiser.step(weights, g, state, len(losses), rate)
+                    _finite("the largest weight", float(np.max(np.abs(weights), initial=0.0)))
+                    show(len(losses), epoch, losses[-1], checks[-1] if checks else math.nan)
+                last = weights
+                mean = float(np.mean(losses[first:]))
+                if callback is not None:
+                    callback(epoch, mean)
+                if validation is None:
+                    best.offer(weights, mean)
+                    continue
+                check = float(validation(weights))
+                _finite("the validation", check)
+                checks.append(check)
+                if not best.offer(weights, check) and patience is not None and best.waited >= patience:
+                    message = f"stopped after epoch {epoch}: the validation has not fallen for {patience} epochs."
+                    break
     except KeyboardInterrupt:
-        message = f"interrupted at step {j}; these are the best weights so far."
-        best = weights if validation is None else best
-    except _Stop:
-        best = weights if validation is None else best
-    return Training(best, np.array(losses), np.array(norms), np.array(checks), message)
+        message = f"interrupted at step {len(losses)}; these are the best weights so far."
+    except InputError:
+        raise
+    except AdjointError as error:
+        message = f"stopped at step {len(losses)} of epoch {epoch}: {error} Take a smaller rate, or clip."
+        last = low[1]  # it was on its way to infinity: not the last ones
+    if len(losses) > first and (validation is None or not checks):
+        best.offer(last, float(np.mean(losses[first:])))
+    return Training(best.p, np.array(losses), np.array(norms), np.array(checks), message)
 
 
-class _Stop(Exception):
-    """A loss or gradient that is not finite."""
+class _Best:
+    """The weights of the least score so far, and for how many offers they have been it."""
+
+    def __init__(self, p: Array) -> None:
+        self.p, self.score, self.waited = p, math.inf, 0
+
+    def offer(self, p: Array, score: float) -> bool:
+        """Take p if its score is the least."""
+        if score < self.score:
+            self.p, self.score, self.waited = p, score, 0
+            return True
+        self.waited += 1
+        return False
+
+
+def _finite(what: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise AdjointError(f"{what} is {value}.")
