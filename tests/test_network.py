@@ -283,9 +283,9 @@ def test_a_second_call_allocates_next_to_nothing(dtype):
         {"steps": PerStep(4), "end": AtEnd(3)},
     )  # fmt: skip
     rng = np.random.default_rng(0)
-    u, p, run = rng.integers(0, 20, (8, 400)), network.init().astype(dtype), network.unroll(dtype)
-    lengths = rng.integers(300, 401, 8)
-    states = 8 * 400 * 64 * np.dtype(dtype).itemsize  # bytes of all outputs of the cells
+    u, p, run = rng.integers(0, 20, (8, 1600)), network.init().astype(dtype), network.unroll(dtype)
+    lengths = rng.integers(1200, 1601, 8)
+    states = 8 * 1600 * 64 * np.dtype(dtype).itemsize  # bytes of all outputs of the cells
 
     def peak(lengths):
         tracemalloc.reset_peak()

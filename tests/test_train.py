@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from adjoint.errors import InputError
-from adjoint.recurrent import GRU, Adam, Elman, Unroll
+from adjoint.errors import AdjointError, InputError
+from adjoint.recurrent import GRU, Adam, Elman, Unroll, watch
 from adjoint.recurrent.train import SGD, cosine, train
 
 TARGETS = np.linspace(-1, 1, 40)
@@ -85,17 +86,65 @@ def test_early_stopping_keeps_the_best():
     assert "has not fallen for 2 epochs" in run.message
 
 
-@pytest.mark.parametrize("bad", [(math.nan, [0.0]), (1.0, [math.inf])])
-def test_a_loss_that_is_not_finite_ends_it_with_the_last_good_weights(bad):
-    calls = []
+def scripted(values):
+    """A loss whose values on the way are given; an exception is raised. Also the weights at which it was asked."""
+    values, asked = iter(values), []
 
     def loss(p, index):
-        calls.append(p)
-        return (1.0, np.ones(1)) if len(calls) < 3 else bad
+        asked.append(p)
+        value = next(values)
+        if isinstance(value, BaseException) or value is KeyboardInterrupt:
+            raise value
+        return (value, np.ones(1)) if np.isscalar(value) else value
 
-    run = train(loss, [1.0], 10, optimiser=SGD(0.1), batch=2)
-    assert np.array_equal(run.p, calls[2]) and run.p[0] == pytest.approx(0.8)
-    assert "stopped at step 2 of epoch 0" in run.message and run.loss.size == 2
+    return loss, asked
+
+
+STOPS = {
+    "loss": (math.nan, "the loss is nan"),
+    "gradient": ((1.0, [math.inf]), "the norm of the gradient is inf"),
+    "states": (AdjointError("state 3 became inf."), "state 3 became inf"),
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_what_is_not_finite_ends_it_with_the_best_weights_so_far(stop):
+    bad, sentence = STOPS[stop]
+    # an epoch of two steps that is good, then one on its way to infinity: the end of the good one
+    loss, asked = scripted([3.0, 2.0, 9.0, bad])
+    run = train(loss, [1.0], 4, optimiser=SGD(0.1), batch=2, epochs=5)
+    assert np.array_equal(run.p, asked[2]) and run.loss.tolist() == [3.0, 2.0, 9.0]
+    assert f"stopped at step 3 of epoch 1: {sentence}" in run.message
+    # in the first epoch: the weights of the least loss
+    loss, asked = scripted([3.0, 2.0, 9.0, bad])
+    assert np.array_equal(train(loss, [1.0], 8, optimiser=SGD(0.1), batch=2).p, asked[1])
+    # at once: where it started
+    loss, _ = scripted([bad])
+    run = train(loss, [1.0], 8, batch=2)
+    assert run.p.tolist() == [1.0] and run.loss.size == 0
+    # with validation: what it found best
+    loss, asked = scripted([3.0, 2.0, 1.0, bad])
+    run = train(loss, [1.0], 1, epochs=5, validation=lambda p: (5.0, 4.0, 6.0)[len(asked) - 1])
+    assert np.array_equal(run.p, asked[2]) and run.validation.tolist() == [5.0, 4.0, 6.0]
+
+
+def test_a_step_or_a_validation_that_is_not_finite():
+    with np.errstate(over="ignore"):
+        run = train(lambda p, index: (1.0, [1e100]), [1.0], 1, optimiser=SGD(1e300), epochs=5)
+    assert run.p.tolist() == [1.0] and "the largest weight is inf" in run.message
+    run = train(quadratic, [1.0], 40, validation=lambda p: math.nan)
+    assert np.isfinite(run.p).all() and "the validation is nan" in run.message and run.validation.size == 0
+
+
+def test_an_error_of_the_caller_is_not_swallowed():
+    for error in (InputError("u has shape"), ZeroDivisionError()):
+        with pytest.raises(type(error)):
+            train(scripted([1.0, error])[0], [1.0], 4, batch=2)
+
+
+def test_the_best_epoch_without_validation():
+    loss, asked = scripted([3.0, 1.0, 2.0, 2.0])
+    assert np.array_equal(train(loss, [1.0], 1, epochs=4).p, asked[2])  # at the end of the epoch whose loss was 1
 
 
 def test_an_interruption_returns_the_best_so_far():
@@ -105,6 +154,39 @@ def test_an_interruption_returns_the_best_so_far():
 
     run = train(quadratic, [3.0], 40, batch=8, epochs=9, callback=callback)
     assert "interrupted at step 10" in run.message and run.loss.size == 10
+    loss, asked = scripted([3.0, 2.0, 1.0, KeyboardInterrupt])  # in the middle of the second epoch, which is better
+    assert np.array_equal(train(loss, [1.0], 4, batch=2, epochs=5).p, asked[2])
+    loss, asked = scripted([3.0, 2.0, 9.0, KeyboardInterrupt])  # which is worse
+    assert np.array_equal(train(loss, [1.0], 4, batch=2, epochs=5).p, asked[2])
+    loss, asked = scripted([3.0, 2.0, KeyboardInterrupt])  # before any validation: the last ones
+    assert np.array_equal(train(loss, [1.0], 8, batch=2, validation=lambda p: 1.0).p, asked[1])
+
+
+def test_what_is_seen_of_it(monkeypatch, capsys):
+    monkeypatch.delenv("ADJOINT_QUIET", raising=False)
+    train(quadratic, [3.0], 40)
+    assert capsys.readouterr().err == ""  # short trainings are silent
+    monkeypatch.setattr(watch, "PAUSE", 0.0)
+    train(quadratic, [3.0], 40, batch=20, epochs=2, validation=lambda p: 0.125)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and "step 3 of 4  epoch 1  loss" in lines[2] and "validation 0.125" in lines[2]
+    assert "validation" not in lines[0]
+    train(quadratic, [3.0], 40, progress=False)
+    monkeypatch.setenv("ADJOINT_QUIET", "1")
+    train(quadratic, [3.0], 40)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bar_on_a_terminal():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    screen = Terminal()
+    with watch.watching(4, True, screen) as show:
+        for step in range(1, 5):
+            show(step, 0, 0.5, math.nan)
+    assert "training" in screen.getvalue() and "loss 0.5" in screen.getvalue() and "0:00:00" in screen.getvalue()
 
 
 @pytest.mark.parametrize(

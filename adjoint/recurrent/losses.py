@@ -155,7 +155,7 @@ def _target(z: Array, out: Array | None) -> Array:
 
 def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     """Weights of this shape, >= 0."""
-    w = np.ones(1) if weights is None else np.asarray(weights, dtype=np.float64)
+    w = np.ones(()) if weights is None else np.asarray(weights, dtype=np.float64)
     try:
         w = np.broadcast_to(w, shape)
     except ValueError:

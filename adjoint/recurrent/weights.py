@@ -86,4 +86,7 @@ def load_weights(file: str | Path, owner: Cell | Network) -> NDArray[np.float64]
         different = [f"{name}: {shapes.get(name, 'absent')} in the file, {wanted.get(name, 'absent')} wanted"
                      for name in names if shapes.get(name) != wanted.get(name)]  # fmt: skip
         raise InputError(f"{file} does not fit {owner!r}: {'; '.join(different) or 'the parts have another order'}.")
-    return owner.pack(dict(zip(shapes, parts, strict=True)))
+    p = owner.pack(dict(zip(shapes, parts, strict=True)))
+    if not np.isfinite(p).all():
+        raise InputError(f"{file} holds numbers that are not finite.")
+    return p
