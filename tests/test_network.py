@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from test_cells import close
 
 import adjoint
@@ -13,6 +14,7 @@ from adjoint.errors import AdjointError, InputError
 from adjoint.recurrent import (
     GRU,
     LSTM,
+    Adam,
     AtEnd,
     Bidirectional,
     Diagonal,
@@ -21,7 +23,10 @@ from adjoint.recurrent import (
     Embedding,
     Network,
     PerStep,
+    pad,
+    softmax_cross_entropy,
     staggered,
+    train,
 )
 
 NETWORKS = {
@@ -445,6 +450,39 @@ def test_the_same_numbers_as_pytorch(kind, bidirectional):
     close(run.backward(seeds).p, network.pack(by_name(lambda w: w.grad.numpy())))
 
 
+@pytest.mark.parametrize("method", ["L-BFGS-B", "BFGS"])  # BFGS compares a gradient with the one before
+def test_scipy_minimises_what_train_is_given(method):
+    network = Network(2, [Bidirectional(Elman(3, 2), Elman(3, 2))], {"a": AtEnd(2)})
+    rng = np.random.default_rng(0)
+    u, run = rng.standard_normal((40, 5, 2)), network.unroll()
+    y = (u[:, 0, 0] > u[:, -1, 1]).astype(int)
+
+    def loss(p, index=slice(None)):
+        J, d = softmax_cross_entropy(run.forward(p, u[index])["a"], y[index])
+        return J, run.backward({"a": d}).p
+
+    p = network.init(0)
+    assert minimize(loss, p, jac=True, method=method, options={"maxiter": 60}).fun < 0.05
+    assert loss(train(loss, p, 40, optimiser=Adam(0.05), epochs=60, batch=20).p)[0] < 0.05
+
+
+def test_sequences_are_padded():
+    u, lengths = pad([np.ones((2, 3)), np.full((4, 3), 2.0), np.full((1, 3), 3.0)])
+    assert lengths.tolist() == [2, 4, 1] and u.shape == (3, 4, 3)
+    assert u[:, :, 0].tolist() == [[1, 1, 0, 0], [2, 2, 2, 2], [3, 0, 0, 0]]
+    symbols, lengths = pad([[1, 2], [3]])
+    assert symbols.tolist() == [[1, 2], [3, 0]] and symbols.dtype.kind == "i"
+    labels, _ = pad([[1, 2], [3]], filling=-1)
+    assert labels.tolist() == [[1, 2], [3, -1]]
+    for bad, sentence in (
+        ([], "no sequence"),
+        ([[1], []], r"sequences\[1\] is empty"),
+        ([np.ones((2, 3)), np.ones((2, 4))], r"sequences\[1\] has steps of shape \(4,\)"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            pad(bad)
+
+
 def test_weights_by_name(network):
     p = network.init(3)
     assert np.array_equal(network.pack(network.unpack(p)), p) and np.array_equal(p, network.init(3))
@@ -500,6 +538,7 @@ def test_parts_that_are_no_parts():
         (dict(u=np.full((3, 5, 3), np.nan)), r"u has nan at index \(0, 0, 0\)"),
         (dict(u=np.array([["a"]])), "no array of real numbers"),
         (dict(p=np.zeros(3)), "p has shape"),
+        (dict(p=np.zeros(GRU(4, 3).n_p + 10, complex)), "p is no array of real numbers"),
         (dict(p="last of the head"), r"p has nan in head.a.W at index \(1, 3\)"),
         (dict(x0=[None, None]), "x0 has 2 entries; the network has 1 cells"),
         (dict(x0=[np.zeros(3)]), r"x0\[0\] has shape \(3,\)"),

@@ -54,7 +54,7 @@ def test_the_data_are_those_that_were_published(data):
 
 
 def test_a_small_network_learns_it(splice, data):
-    """Half of the data, a quarter of the epochs: far from the end, and far above 52 %, the share of the largest class."""
+    """Half of the data, a quarter of the epochs: far from the end, and far above the 52 % of the largest class."""
     settings = splice.Settings(width=16, epochs=8, rate=1e-2)
     part = splice.deal(data, np.arange(len(data.y)), 10, 0)
     net, training = splice.train(data, np.flatnonzero(part > 4), settings, seed=0)

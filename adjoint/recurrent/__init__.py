@@ -4,7 +4,8 @@ the cells       `Elman`, `GRU`, `LSTM`, `Diagonal`, `LowRank`, `Convolutional`, 
                 `system` goes into `rollout`, `sweep`, `linearize`
 at scale        `Unroll`: a cell over batches of sequences in kept memory, float32 or float64, lengths, windows
 networks        `Network`: an input (numbers, or `Embedding`), layers (cells, `Bidirectional`, `Dropout`), heads
-                (`PerStep`, `AtEnd`); losses `softmax_cross_entropy`, `binary_cross_entropy`, `squared_error`
+                (`PerStep`, `AtEnd`); losses `softmax_cross_entropy`, `binary_cross_entropy`, `squared_error`; sequences
+                of different lengths: `pad`, `within`
 truncation      `truncation_bias`, `staggered`
 training        `train` with `Adam` or `SGD`, clipping, schedules, early stopping; `save_weights`, `load_weights`
 """
@@ -23,6 +24,7 @@ from adjoint.recurrent.low_rank import LowRank
 from adjoint.recurrent.lstm import LSTM
 from adjoint.recurrent.network import Network
 from adjoint.recurrent.network_run import NetworkGradient, NetworkRun
+from adjoint.recurrent.paths import pad
 from adjoint.recurrent.stack import Stack
 from adjoint.recurrent.train import SGD, Adam, Training, cosine, train
 from adjoint.recurrent.truncated import TruncationBias, staggered, truncation_bias
@@ -32,6 +34,6 @@ from adjoint.recurrent.weights import load_weights, save_weights
 __all__ = [
     "GRU", "LSTM", "SGD", "Adam", "AtEnd", "Bidirectional", "Cell", "Convolutional", "Diagonal", "Dropout", "Elman",
     "Embedding", "LowRank", "Network", "NetworkGradient", "NetworkRun", "PerStep", "Stack", "Training",
-    "TruncationBias", "Unroll", "UnrollGradient", "binary_cross_entropy", "cosine", "load_weights", "save_weights",
-    "softmax_cross_entropy", "squared_error", "staggered", "train", "truncation_bias", "within",
+    "TruncationBias", "Unroll", "UnrollGradient", "binary_cross_entropy", "cosine", "load_weights", "pad",
+    "save_weights", "softmax_cross_entropy", "squared_error", "staggered", "train", "truncation_bias", "within",
 ]  # fmt: skip

@@ -59,8 +59,8 @@ def softmax_cross_entropy(
         raise InputError(f"labels have shape {y.shape} and type {y.dtype}; expected {z.shape[:-1]} whole numbers.")
     if y.size and y.max() >= z.shape[-1]:
         raise InputError(f"a label is {y.max()}; expected less than {z.shape[-1]}, the classes of the logits.")
-    w = np.where(y < 0, 0, _weights(weights, y.shape))
-    w /= _total(w)
+    w = y >= 0 if weights is None else np.where(y < 0, 0, _weights(weights, y.shape))
+    w = w / _total(w)
     # As it lies in memory: a network's logits come with the batch first, but lie with time first.
     order = (1, 0, 2) if z.ndim == 3 and not z.flags.c_contiguous else tuple(range(z.ndim))
     lined, target = z.transpose(order), out.transpose(order)

@@ -51,7 +51,7 @@ class Network:
     >>> from adjoint.recurrent import GRU, AtEnd, Bidirectional, Embedding, Network
     >>> network = Network(Embedding(5, 8), [Bidirectional(GRU(16, 8), GRU(16, 8))], {"species": AtEnd(3)})
     >>> network
-    Network(Embedding 5 x 8, Bidirectional GRU 16 + GRU 16, species: 3 at the end; 2587 parameters)
+    Network(Embedding 5 x 8, Bidirectional GRU 16 + GRU 16, species: 3 at the end; 2571 parameters)
     """
 
     inputs: int | Embedding

@@ -31,7 +31,9 @@ Array = NDArray[Any]
 
 
 class NetworkGradient(NamedTuple):
-    """∂J/∂p (n_p,), ∂J/∂u (batch, N, m) or None, ∂J/∂x_0 (batch, n) for each cell: views into kept memory."""
+    """∂J/∂p (n_p,), which is the caller's own (optimisers keep the last one); ∂J/∂u (batch, N, m) or None, and ∂J/∂x_0
+    (batch, n) for each cell, which are views that are valid until the next call.
+    """
 
     p: Array
     u: Array | None
@@ -150,7 +152,6 @@ class NetworkRun:
         Returns
         -------
         NetworkGradient
-            Views that are valid until the next call.
 
         Raises
         ------
@@ -170,7 +171,7 @@ class NetworkRun:
             x0 = start + x0
         gu = self._input.backward(signal.steps, self._gp[self._of_input])
         single = self._single
-        return NetworkGradient(self._gp, gu[0] if single and gu is not None else gu,
+        return NetworkGradient(self._gp.copy(), gu[0] if single and gu is not None else gu,
                                tuple(g[0] for g in x0) if single else x0)  # fmt: skip
 
     def _through_heads(self, seeds: Mapping[str, ArrayLike], top: Signal) -> Signal:
@@ -209,10 +210,14 @@ class NetworkRun:
 
     def _take(self, p: ArrayLike) -> None:
         """Copy p, checked."""
-        parts = self.network.unpack(p)
-        np.copyto(self._p, p, casting="same_kind")
+        array = np.asarray(p)
+        if array.shape != self._p.shape:
+            self.network.unpack(array)  # says what is wrong
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"p is no array of real numbers: its type is {array.dtype}.")
+        np.copyto(self._p, array)
         if not np.isfinite(self._p.sum()):
-            for name, part in parts.items():
+            for name, part in self.network.unpack(self._p).items():
                 bad = np.argwhere(~np.isfinite(part))
                 if len(bad):
                     where = tuple(int(i) for i in bad[0])

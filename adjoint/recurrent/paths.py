@@ -1,8 +1,9 @@
-"""What every run over a batch of paths needs: memory that is kept between calls, lengths that were checked."""
+"""What every run over a batch of paths needs: memory that is kept between calls, lengths, sequences side by side."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import InputError
 
-__all__ = ["Memory", "checked_lengths"]
+__all__ = ["Memory", "checked_lengths", "pad"]
 
 Array = NDArray[Any]
 
@@ -50,3 +51,41 @@ def checked_lengths(lengths: ArrayLike | None, B: int, N: int) -> NDArray[np.int
         b = int(np.argmax((array < 1) | (array > N)))
         raise InputError(f"lengths[{b}] is {array[b]}; expected 1 to {N}, the steps that u has.")
     return array.astype(np.int64)
+
+
+def pad(sequences: Sequence[ArrayLike], filling: float = 0) -> tuple[Array, NDArray[np.int64]]:
+    """Sequences of different lengths side by side in one array.
+
+    Parameters
+    ----------
+    sequences : sequence of array_like (N_i, ...)
+        Numbers (N_i, m), or symbols or labels (N_i,).
+    filling : number
+        What stands beyond the end of a sequence: -1 for labels, which are then ignored.
+
+    Returns
+    -------
+    padded : array (count, max N_i, ...)
+    lengths : array of int (count,)
+
+    Raises
+    ------
+    InputError
+        If there are none, one is empty, or their steps differ in shape.
+    """
+    arrays = [np.asarray(sequence) for sequence in sequences]
+    if not arrays:
+        raise InputError("pad: no sequence is given.")
+    for i, array in enumerate(arrays):
+        if array.ndim == 0 or len(array) == 0:
+            raise InputError(f"pad: sequences[{i}] is empty; expected at least one step.")
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise InputError(
+                f"pad: sequences[{i}] has steps of shape {array.shape[1:]}; those of the first have "
+                f"{arrays[0].shape[1:]}."
+            )
+    lengths = np.array([len(array) for array in arrays], np.int64)
+    padded = np.full((len(arrays), lengths.max(), *arrays[0].shape[1:]), filling, np.result_type(*arrays))
+    for target, array in zip(padded, arrays, strict=True):
+        target[: len(array)] = array
+    return padded, lengths
