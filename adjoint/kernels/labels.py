@@ -21,11 +21,12 @@ from adjoint.kernels.smooth import exp_of_negative
 __all__ = ["gather", "scatter_add", "softmax_loss"]
 
 _SENTENCE = "compiling the kernels of labels (once; kept on disk)"
-_LABELS = types.Array(int64, 1, "C", readonly=True)
+_ORDER = "C"
+_LABELS = types.Array(int64, 1, _ORDER, readonly=True)
 
 
 def _matrix(number, writeable):
-    return types.Array(number, 2, "C", readonly=not writeable)
+    return types.Array(number, 2, _ORDER, readonly=not writeable)
 
 
 @kernels(lambda number: void(_matrix(number, False), _LABELS, _matrix(number, True)), _SENTENCE)
@@ -57,7 +58,7 @@ def _exponentials(z, top, out):
 
 
 @kernels(
-    lambda number: float64(_matrix(number, False), _LABELS, types.Array(number, 1, "C", readonly=True),
+    lambda number: float64(_matrix(number, False), _LABELS, types.Array(number, 1, _ORDER, readonly=True),
                            _matrix(number, True)),
     _SENTENCE,
 )  # fmt: skip

@@ -64,6 +64,7 @@ class NetworkRun:
         self._of_input, self._of_layers = places[0], places[1 : 1 + len(self._layers)]
         self._of_heads = dict(zip(network.heads, places[1 + len(self._layers) :], strict=True))
         self._top: Signal | None = None
+        self._ran = False
 
     def forward(
         self,
@@ -99,7 +100,7 @@ class NetworkRun:
         AdjointError
             If the states become infinite although the inputs are finite.
         """
-        self._top = None
+        self._top, self._ran = None, False
         given = self._input.checked(u)
         self._single = given.ndim < self.network._input.axes
         batch = given[None] if self._single else given
@@ -120,13 +121,13 @@ class NetworkRun:
             y = head.part(signal)
             assert y is not None
             said[name] = self._outward(self._heads[name].forward(self._p[self._of_heads[name]], y))
-        self._top = signal
+        self._top, self._ran = signal, True
         return said
 
     @property
     def last(self) -> tuple[Array, ...]:
         """The state of each of `Network.cells` at its own end, (batch, n): the x0 with which a next piece goes on."""
-        if self._top is None:
+        if not self._ran:
             raise InputError("last: call `forward` first.")
         return tuple(state for layer in self._layers for state in layer.states)
 
@@ -158,10 +159,10 @@ class NetworkRun:
         InputError
             If a name or a shape does not fit, or there was no `forward`.
         """
-        top, self._top = self._top, None  # the sweeps use up the records
-        if top is None:
+        if self._top is None:
             raise InputError("backward: call `forward` first; a backward sweep uses up the records of its forward run.")
-        signal = self._through_heads(seeds, top)
+        signal = self._through_heads(seeds, self._top)
+        self._top = None  # the records are used up
         x0: tuple[Array, ...] = ()
         for i in range(len(self._layers) - 1, -1, -1):
             wanted = i > 0 or want_u or bool(self.network._input.parameters)
