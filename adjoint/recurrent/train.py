@@ -168,8 +168,7 @@ def train(
     order = np.random.default_rng(seed)
     best = _Best(weights)
     state = optimiser.start(weights)
-    losses: list[float] = []
-    norms: list[float] = []
+    steps: list[tuple[float, float]] = []  # loss and norm of the gradient
     checks: list[float] = []
     steps_an_epoch = -(-samples // batch)
     message = f"{epochs} epochs of {steps_an_epoch} steps."
@@ -178,7 +177,7 @@ def train(
     try:
         with watching(epochs * steps_an_epoch, progress) as show:
             for epoch in range(epochs):
-                shuffled, first, low = order.permutation(samples), len(losses), (math.inf, weights)
+                shuffled, first, low = order.permutation(samples), len(steps), (math.inf, weights)
                 for at in range(0, samples, batch):
                     value, gradient = loss(weights, shuffled[at : at + batch])
                     g = np.array(gradient, dtype=np.float64)
@@ -188,16 +187,15 @@ def train(
                     _finite("the loss", value)
                     _finite("the norm of the gradient", norm)
                     last, low = weights, min(low, (float(value), weights), key=lambda pair: pair[0])
-                    losses.append(float(value))
-                    norms.append(norm)
+                    steps.append((float(value), norm))
                     if clip is not None and norm > clip:
                         g *= clip / norm
-                    rate = optimiser.rate * (1.0 if schedule is None else schedule(len(losses) - 1))
-                    weights, state = optimiser.step(weights, g, state, len(losses), rate)
+                    rate = optimiser.rate * (1.0 if schedule is None else schedule(len(steps) - 1))
+                    weights, state = optimiser.step(weights, g, state, len(steps), rate)
                     _finite("the largest weight", float(np.max(np.abs(weights), initial=0.0)))
-                    show(len(losses), epoch, losses[-1], checks[-1] if checks else math.nan)
+                    show(len(steps), epoch, steps[-1][0], checks[-1] if checks else math.nan)
                 last = weights
-                mean = float(np.mean(losses[first:]))
+                mean = _mean(steps[first:])
                 if callback is not None:
                     callback(epoch, mean)
                 if validation is None:
@@ -210,15 +208,16 @@ def train(
                     message = f"stopped after epoch {epoch}: the validation has not fallen for {patience} epochs."
                     break
     except KeyboardInterrupt:
-        message = f"interrupted at step {len(losses)}; these are the best weights so far."
+        message = f"interrupted at step {len(steps)}; these are the best weights so far."
     except InputError:
         raise
     except AdjointError as error:
-        message = f"stopped at step {len(losses)} of epoch {epoch}: {error} Take a smaller rate, or clip."
+        message = f"stopped at step {len(steps)} of epoch {epoch}: {error} Take a smaller rate, or clip."
         last = low[1]  # it was on its way to infinity: not the last ones
-    if len(losses) > first and (validation is None or not checks):
-        best.offer(last, float(np.mean(losses[first:])))
-    return Training(best.p, np.array(losses), np.array(norms), np.array(checks), message)
+    if len(steps) > first and (validation is None or not checks):
+        best.offer(last, _mean(steps[first:]))
+    losses, norms = np.array(steps).reshape(-1, 2).T
+    return Training(best.p, losses.copy(), norms.copy(), np.array(checks), message)
 
 
 class _Best:
@@ -234,6 +233,10 @@ class _Best:
             return True
         self.waited += 1
         return False
+
+
+def _mean(steps: list[tuple[float, float]]) -> float:
+    return float(np.mean([value for value, _ in steps]))
 
 
 def _finite(what: str, value: float) -> None:
