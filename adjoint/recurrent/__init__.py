@@ -4,7 +4,7 @@ the cells       `Elman`, `GRU`, `LSTM`, `Diagonal`, `LowRank`, `Convolutional`, 
                 `system` goes into `rollout`, `sweep`, `linearize`
 at scale        `Unroll`: a cell over batches of sequences in kept memory, float32 or float64, lengths, windows
 truncation      `truncation_bias`, `staggered`
-training        `train` with `Adam` or `SGD`, clipping, schedules, early stopping
+training        `train` with `Adam` or `SGD`, clipping, schedules, early stopping; `threaded` losses
 """
 
 from adjoint.recurrent.cell import Cell
@@ -14,6 +14,7 @@ from adjoint.recurrent.elman import Elman
 from adjoint.recurrent.gru import GRU
 from adjoint.recurrent.low_rank import LowRank
 from adjoint.recurrent.lstm import LSTM
+from adjoint.recurrent.parallel import threaded
 from adjoint.recurrent.stack import Stack
 from adjoint.recurrent.train import SGD, Adam, Training, cosine, train
 from adjoint.recurrent.truncated import TruncationBias, staggered, truncation_bias
@@ -21,5 +22,5 @@ from adjoint.recurrent.unroll import Unroll, UnrollGradient
 
 __all__ = [
     "GRU", "LSTM", "SGD", "Adam", "Cell", "Convolutional", "Diagonal", "Elman", "LowRank", "Stack", "Training",
-    "TruncationBias", "Unroll", "UnrollGradient", "cosine", "staggered", "train", "truncation_bias",
+    "TruncationBias", "Unroll", "UnrollGradient", "cosine", "staggered", "threaded", "train", "truncation_bias",
 ]  # fmt: skip
