@@ -17,16 +17,13 @@ from adjoint.errors import InputError
 from adjoint.kernels import sweep as kernels
 from adjoint.kernels.announce import announcing
 from adjoint.kernels.blas import gemm_address
-from adjoint.kernels.cells import ARG, RES, piece
+from adjoint.kernels.cells import ARG, RES, SIZES, piece
 from adjoint.layout import Rows
 
 __all__ = ["CellStep", "Pieces", "chunk"]
 
 Array = NDArray[Any]
 CHUNK_ROWS = 512  # a chunk's records stay in the second-level cache, and its matrix products are long enough
-
-NO_CUT = np.zeros((0, 0, 0), np.int64)
-
 
 def chunk(rows: int) -> int:
     """For how many steps of a batch of so many rows `prepare` and `collect` work at once."""
@@ -89,7 +86,7 @@ class CellStep:
         """The array of sizes for a batch of so many rows."""
         n, m, n_p, n_z = self.sizes
         own = (gemm_address(dtype), *self.own_sizes)
-        return np.array([rows, 0, 0, n, m, n_p, n_z, self.work_size(rows), len(own), *own], np.int64)
+        return np.array([rows, n, m, n_p, n_z, self.work_size(rows), *[0] * 7, len(own), *own], np.int64)
 
     def work_size(self, rows: int) -> int:
         """Numbers of scratch for so many rows."""
@@ -107,7 +104,7 @@ class CellStep:
         """See `adjoint.step.Step`."""
         B, dtype = x.shape[2], x.dtype
         sizes, (arg, res, work) = self.header(B, dtype), self.scratch_arrays(B, dtype)
-        arg[12] = sizes.ctypes.data
+        arg[SIZES] = sizes.ctypes.data
         return int(
             kernels.forward[dtype](
                 self.address(1, dtype), self.address(0, dtype), t, h, x, u, p, self._records(B, dtype), chunk(B), check,
@@ -121,10 +118,10 @@ class CellStep:
         """See `adjoint.step.Step`. Records are made again chunk by chunk: a trajectory does not carry them."""
         B, dtype = x.shape[2], x.dtype
         sizes, (arg, res, work) = self.header(B, dtype), self.scratch_arrays(B, dtype)
-        arg[12] = sizes.ctypes.data
+        arg[SIZES] = sizes.ctypes.data
         kernels.backward[dtype](
             self.address(2, dtype), self.address(3, dtype), self.address(0, dtype), self.address(1, dtype),
-            t, h, x, u, p, self._records(B, dtype), q, r, lam, gu, gp, NO_CUT, 0, chunk(B), self.needs_records,
+            t, h, x, u, p, self._records(B, dtype), q, r, lam, gu, gp, chunk(B), self.needs_records,
             sizes, arg, res, work,
         )  # fmt: skip
 

@@ -33,8 +33,7 @@ __all__ = ["KernelStep", "MachineCode", "Step", "TracedStep", "machine_code"]
 Array = NDArray[np.float64]
 
 
-_NO_CUT, _NO_SIZES = np.zeros((0, 0, 0), np.int64), np.zeros(3, np.int64)  # what a step that is no cell has not
-_NO_RECORDS = np.zeros((1, 1, 0))
+_NO_SIZES, _NO_RECORDS = np.zeros(0, np.int64), np.zeros((1, 1, 0))  # what a step that is no cell has not
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,7 @@ class _CodedStep:
         code = self.vjp(x.shape[-1])
         arg, res, work = code.scratch()
         kernels.backward[x.dtype](
-            code.address, 0, 0, 0, t, h, x, u, p, _NO_RECORDS, q, r, lam, gu, gp, _NO_CUT, 0, 1, False, _NO_SIZES,
-            arg, res, work,
+            code.address, 0, 0, 0, t, h, x, u, p, _NO_RECORDS, q, r, lam, gu, gp, 1, False, _NO_SIZES, arg, res, work
         )  # fmt: skip
 
     def tangent(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -217,3 +221,19 @@ def test_a_cell_may_have_no_inputs():
 
 def twin_without_inputs(cell):
     return adjoint.System(cell.equation, states=f"x[{cell.n}]", parameters=f"p[{cell.n_p}]", discrete=True)
+
+
+def test_a_process_that_compiles_rounds_like_one_that_reads_from_disk(tmp_path):
+    script = (
+        "import numpy as np; from adjoint.recurrent import LSTM, Unroll\n"
+        "cell, run = LSTM(16, 3), Unroll(LSTM(16, 3))\n"
+        "x = run.forward(cell.init(0), np.random.default_rng(0).normal(size=(4, 100, 3)))\n"
+        "print(x.tobytes().hex(), run.backward(dlast=run.last).p.tobytes().hex())\n"
+    )
+    environment = {**os.environ, "ADJOINT_CACHE_DIR": str(tmp_path), "ADJOINT_QUIET": "1"}
+    outcomes = [
+        subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert len(outcomes[0]) > 1000
+    assert outcomes[0] == outcomes[1]

@@ -25,7 +25,7 @@ from numba.core.dispatcher import Dispatcher
 
 from adjoint.native.cache import folder
 
-__all__ = ["jit", "jit_exact", "jit_inline", "jit_reassociating", "jit_wrapper"]
+__all__ = ["jit", "jit_exact", "jit_inline", "jit_piece", "jit_reassociating", "jit_wrapper"]
 
 
 _PACKAGE = Path(__file__).parents[1]
@@ -118,8 +118,10 @@ class _Cache(caching.FunctionCache):
                           "folder that can be written.", stacklevel=2)
 
 
-def _compiled(function: Callable[..., Any], fastmath: set[str], inline: str = "never") -> Any:
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, inline=inline)(function)
+def _compiled(function: Callable[..., Any], fastmath: set[str], inline: str = "never", whole: bool = False) -> Any:
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, inline=inline, forceinline=whole)(
+        function
+    )
     if not numba.config.DISABLE_JIT:
         try:
             dispatcher._cache = _Cache(function)
@@ -141,6 +143,16 @@ def jit_exact(function: Callable[..., Any]) -> Any:
 def jit_reassociating(function: Callable[..., Any]) -> Any:
     """The same for dense linear algebra: sums may be taken in another order (still the same one at every call)."""
     return _compiled(function, {"contract", "reassoc", "nsz"})
+
+
+def jit_piece(function: Callable[..., Any]) -> Any:
+    """`jit_reassociating` for a part of a recurrent cell: its machine code becomes part of the entry that is called.
+
+    As a function of its own it would exist once in every library that was compiled with it, each copy optimised in its
+    own surroundings; the linker takes the copy that was loaded first, and a process that compiles the cell would round
+    otherwise than one that reads it from disk.
+    """
+    return _compiled(function, {"contract", "reassoc", "nsz"}, whole=True)
 
 
 def jit_inline(function: Callable[..., Any]) -> Any:

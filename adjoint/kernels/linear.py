@@ -14,7 +14,7 @@ the address of the routine (`kernels.blas`).
 from __future__ import annotations
 
 from adjoint.kernels.blas import gemm
-from adjoint.kernels.jit import jit_reassociating
+from adjoint.kernels.jit import jit_piece
 
 __all__ = ["add_outer", "pack_transpose", "times", "times_transpose"]
 
@@ -22,7 +22,7 @@ _FEW = 2  # rows for which a call of BLAS costs more than it saves
 _SMALL = 1_000_000  # multiplications up to which OpenBLAS takes its path for small matrices
 
 
-@jit_reassociating
+@jit_piece
 def _few_rows_times(D, W, X):
     """X = D W + X for a few rows, W being walked through once for each."""
     rows, whole = W.shape[0], W.shape[0] - W.shape[0] % 8
@@ -39,13 +39,13 @@ def _few_rows_times(D, W, X):
                 X[b, j] += D[b, i] * W[i, j]
 
 
-@jit_reassociating
+@jit_piece
 def times_transpose(blas, X, W, beta, Z):
     """Z = X Wᵀ + beta Z, by BLAS."""
     gemm(blas, False, True, X, W, Z.dtype.type(beta), Z)
 
 
-@jit_reassociating
+@jit_piece
 def times(blas, D, W, beta, X):
     """X = D W + beta X; beta is 0 or 1."""
     rows = D.shape[0]
@@ -62,13 +62,13 @@ def times(blas, D, W, beta, X):
         gemm(blas, False, False, D[first:last], W, X.dtype.type(beta), X[first:last])
 
 
-@jit_reassociating
+@jit_piece
 def add_outer(blas, D, X, G):
     """G = G + Dᵀ X, by BLAS."""
     gemm(blas, True, False, D, X, G.dtype.type(1), G)
 
 
-@jit_reassociating
+@jit_piece
 def pack_transpose(W, packed):
     """Fill the (a, q) matrix `packed` with Wᵀ."""
     for i in range(W.shape[0]):

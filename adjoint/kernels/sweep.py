@@ -25,16 +25,15 @@ allocate nothing. There are two kinds of blocks.
     A graph's step works on W lanes: x_k is (n, W), u_k (m, W), p (blocks or 1, n_p, W), t and h (N, W). One trajectory
     is one block with W = 1.
 
-    A cell's step (`kernels.cells`) works on B rows: x_k is (B, n), u_k (B, m), p (blocks or 1, n_p, 1). It keeps
-    records z_k of a step, and leaves to `prepare` and `collect` what can be done for `chunk` steps at once; their
-    results do not depend on where a longer sweep is cut, if it is cut at multiples of `chunk`. z has shape (blocks or
-    1, kept, B n_z): the records of all N steps, or of the last chunk only, in which case `backward` can `repeat` the
-    steps of a chunk to have them again. g_u and g_p are then made by collect, not by the vjp.
+    A cell's step (`kernels.cells`) works on B rows: x_k is (B, n), u_k (B, m), p (blocks or 1, n_p, 1). One call makes
+    a chunk of steps; `prepare` and `collect` do what can be done for all of them at once. z holds the records of the
+    steps, (blocks or 1, kept, B n_z): of all N, or of one chunk, in which case `backward` can `repeat` the steps of a
+    chunk to have them again. The results do not depend on where a longer sweep is cut, if it is cut at multiples of
+    `chunk`. g_u and g_p are then made by collect, not by the vjp.
 
 Absent arrays have length 0 along their time axis: q (then λ_N = 0), r, and g_u of a cell, if not wanted. A q of length
 1 seeds the last knot only. The last axes of q may be shorter than those of x: the rest has no seed. λ may be kept at
-two knots only (λ_k is λ[k mod 2]). `window` > 0 cuts the flow of the gradient at the knots k with (k - cut) mod window
-= 0, where cut has the shape of x_k: λ_k = q_k there.
+two knots only (λ_k is λ[k mod 2]).
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from numba import float64, int64, types, void
 
 from adjoint.kernels.announce import kernel, kernels
 from adjoint.kernels.call import address_of, call
-from adjoint.kernels.cells import ROWS, WANTED, X_NEXT, Z
+from adjoint.kernels.cells import AFTER, FIRST, KEPT, SEED, STEPS, WANTED, WIDTH, Z, add_seed
 from adjoint.kernels.jit import jit_exact
 
 __all__ = [
@@ -87,10 +86,9 @@ def _backward_signature(number):
     a, out = _arrays(number, False), _arrays(number, True)
     path = (a[2], a[2], a[4], a[4], a[3])  # x may be read-only; `repeat` writes the same numbers again
     seeds, results = (a[4], a[4]), (out[4], out[4], out[3])
-    cut = (types.Array(int64, 3, _CONTIGUOUS, readonly=True), int64)
     return void(
-        int64, int64, int64, int64, *path, out[3], *seeds, *results, *cut, int64, types.boolean, _ADDRESSES,
-        _ADDRESSES, _ADDRESSES, out[1],
+        int64, int64, int64, int64, *path, out[3], *seeds, *results, int64, types.boolean, _ADDRESSES, _ADDRESSES,
+        _ADDRESSES, out[1],
     )  # fmt: skip
 
 
@@ -127,44 +125,48 @@ def forward(step, prepare, t, h, x, u, p, z, chunk, check, sizes, arg, res, work
     returns -2 if u, p, x_0 or x_N is not finite. Otherwise -1.
     """
     blocks, knots, P, Q = x.shape
-    N, n, m, n_p, W = knots - 1, P * Q, u.shape[2] * u.shape[3], p.shape[1] * p.shape[2], t.shape[1]
+    N, n_p = knots - 1, p.shape[1] * p.shape[2]
     if check == INPUTS and not (_finite(u) and _finite(p)):
         return -2
     for b in range(blocks):
         arg[4] = address_of(p, (b if p.shape[0] > 1 else 0) * n_p)
-        left, slot = 0, 0  # steps left of the chunk; k mod kept (counted: a division costs as much as a small step)
-        for k in range(N):
-            at_x = (b * knots + k) * n
-            arg[0] = address_of(t, k * W)
-            arg[1] = address_of(h, k * W)
-            arg[2] = address_of(x, at_x)
-            arg[3] = address_of(u, (b * N + k) * m)
-            res[0] = address_of(x, at_x + n)
-            if prepare != 0:
-                arg[Z] = _record(z, b, slot)
-                slot = slot + 1 if slot + 1 < z.shape[1] else 0
-                if left == 0:
-                    left = min(chunk, N - k)
-                    sizes[ROWS] = left * P
-                    call(prepare, arg, res, work)
-                left -= 1
-            call(step, arg, res, work)  # x_{k+1} = Φ(t_k, h_k, x_k, u_k, p)
+        for first in range(0, N, chunk):
+            steps = min(chunk, N - first)
+            _steps(step, prepare, b, first, steps, t, h, x, u, z, sizes, arg, res, work)
             if check == EVERY_STEP:
-                finite = True
-                for i in range(P):
-                    for j in range(Q):
-                        finite &= math.isfinite(x[b, k + 1, i, j])
-                if not finite:
-                    return b * N + k
+                for k in range(first, first + steps):
+                    finite = True
+                    for i in range(P):
+                        for j in range(Q):
+                            finite &= math.isfinite(x[b, k + 1, i, j])
+                    if not finite:
+                        return b * N + k
         if check == INPUTS and not (_finite(x[b, 0]) and _finite(x[b, N])):
             return -2
     return -1
 
 
 @jit_exact
-def _record(z, b, slot):
-    """The address of z_k, slot = k mod kept."""
-    return address_of(z, ((b if z.shape[0] > 1 else 0) * z.shape[1] + slot) * z.shape[2])
+def _at(b, first, t, h, x, u, z, arg):
+    """The addresses of what belongs to the steps from `first` on."""
+    knots, n, m, W = x.shape[1], x.shape[2] * x.shape[3], u.shape[2] * u.shape[3], t.shape[1]
+    arg[0] = address_of(t, first * W)
+    arg[1] = address_of(h, first * W)
+    arg[2] = address_of(x, (b * knots + first) * n)
+    arg[3] = address_of(u, (b * (knots - 1) + first) * m)
+    if z.shape[2] > 0:  # a cell's; a step with z = 0 numbers has no use for it, and no time for a division
+        arg[Z] = address_of(z, ((b if z.shape[0] > 1 else 0) * z.shape[1] + first % z.shape[1]) * z.shape[2])
+
+
+@jit_exact
+def _steps(step, prepare, b, first, steps, t, h, x, u, z, sizes, arg, res, work):
+    """x_{first+1} … x_{first+steps}, and their records."""
+    _at(b, first, t, h, x, u, z, arg)
+    res[0] = address_of(x, (b * x.shape[1] + first + 1) * x.shape[2] * x.shape[3])
+    if prepare != 0:
+        sizes[STEPS] = steps
+        call(prepare, arg, res, work)
+    call(step, arg, res, work)  # x_{k+1} = Φ(t_k, h_k, x_k, u_k, p)
 
 
 @kernel(void(int64, *_PATH, _OUT[4], _IN[4], _IN[3], *_SCRATCH), _SENTENCE)
@@ -189,84 +191,44 @@ def tangent(jvp, t, h, x, u, p, dx, du, dp, arg, res, work):
 
 
 @kernels(_backward_signature, _SENTENCE)
-def backward(
-    vjp, collect, prepare, step, t, h, x, u, p, z, q, r, lam, gu, gp, cut, window, chunk, repeat, sizes, arg, res, work
-):
+def backward(vjp, collect, prepare, step, t, h, x, u, p, z, q, r, lam, gu, gp, chunk, repeat, sizes, arg, res, work):
     """Fill lam and gu, and add to gp (which comes in holding s): the transpose of the tangent sweep."""
     blocks, knots, P, Q = x.shape
-    N, n, m, n_p, W = knots - 1, P * Q, u.shape[2] * u.shape[3], p.shape[1] * p.shape[2], t.shape[1]
-    kept = lam.shape[1]
+    N, n, m, n_p = knots - 1, P * Q, u.shape[2] * u.shape[3], p.shape[1] * p.shape[2]
+    kept, running = lam.shape[1], q.shape[1] > 1
     for b in range(blocks):
         arg[4] = address_of(p, (b if p.shape[0] > 1 else 0) * n_p)
         arg[6] = res[2] = address_of(gp, (b if gp.shape[0] > 1 else 0) * n_p)
-        after = N % kept  # where λ_{k+1} and λ_k stand, the step's place in its chunk, and its record: all counted
-        place, slot = N % chunk, N % max(1, z.shape[1])
+        after = N % kept  # where λ_{k+1} stands; counted, since a division costs as much as a small step
         lam[b, after] = 0.0
         if q.shape[1] > 0:
-            _add(q[b, q.shape[1] - 1], lam[b, after])  # λ_N = q_N
-        for k in range(N - 1, -1, -1):
-            here = after - 1 if after > 0 else kept - 1
-            if repeat and (k == N - 1 or place == 0):
-                _repeat_chunk(prepare, step, b, k, t, h, x, u, z, chunk, sizes, arg, res, work)
-            place = place - 1 if place > 0 else chunk - 1
-            slot = slot - 1 if slot > 0 else z.shape[1] - 1
-            at_x, at_u = (b * knots + k) * n, (b * N + k) * m
-            arg[0] = address_of(t, k * W)
-            arg[1] = address_of(h, k * W)
-            arg[2] = address_of(x, at_x)
-            arg[3] = address_of(u, at_u)
-            arg[5] = address_of(lam, (b * kept + after) * n)
-            res[0] = address_of(lam, (b * kept + here) * n)
+            add_seed(q[b, q.shape[1] - 1], lam[b, after])  # λ_N = q_N
+        first = (N - 1) // chunk * chunk
+        while first >= 0:
+            steps = min(chunk, N - first)
+            if repeat:  # the same x, and the records that were given up
+                _steps(step, prepare, b, first, steps, t, h, x, u, z, sizes, arg, res, work)
+            _at(b, first, t, h, x, u, z, arg)
+            res[1] = address_of(gu, (b * N + first) * m) if gu.shape[1] > 0 else 0
             if collect != 0:
-                arg[Z] = _record(z, b, slot)
-                arg[X_NEXT] = address_of(x, at_x + n)
+                sizes[STEPS], sizes[FIRST], sizes[KEPT], sizes[AFTER] = steps, first, kept, after
+                sizes[WANTED], sizes[WIDTH] = min(1, gu.shape[1]), q.shape[3] if running else 0
+                arg[SEED] = address_of(q, (b * knots + first) * P * q.shape[3]) if running else 0
+                res[0] = address_of(lam, b * kept * n)
+                call(vjp, arg, res, work)  # λ_k = A_kᵀ λ_{k+1} + q_k for all k of the chunk
+                call(collect, arg, res, work)  # g_k = B_kᵀ λ_{k+1},  g_p += Σ C_kᵀ λ_{k+1}
+                after = (after - steps) % kept
             else:
-                res[1] = address_of(gu, at_u)
-            call(vjp, arg, res, work)  # λ_k = A_kᵀ λ_{k+1},  g_k = B_kᵀ λ_{k+1},  g_p += C_kᵀ λ_{k+1}
-            if window > 0 and k > 0:
-                for i in range(P):
-                    for j in range(Q):
-                        if (k - cut[b, i, j]) % window == 0:
-                            lam[b, here, i, j] = 0.0
-            if q.shape[1] > 1:
-                _add(q[b, k], lam[b, here])  # + q_k
-            after = here
-            steps = 1
-            if collect != 0:
-                steps = min(chunk, N - k) if place == 0 else 0
-                if steps > 0:
-                    sizes[ROWS], sizes[WANTED] = steps * P, steps * P if gu.shape[1] > 0 else 0
-                    res[1] = address_of(gu, at_u) if gu.shape[1] > 0 else 0
-                    call(collect, arg, res, work)  # g_k for all k of the chunk,  g_p += Σ C_kᵀ λ_{k+1}
+                arg[5] = address_of(lam, (b * kept + after) * n)
+                after = after - 1 if after > 0 else kept - 1
+                res[0] = address_of(lam, (b * kept + after) * n)
+                call(vjp, arg, res, work)  # λ_k = A_kᵀ λ_{k+1},  g_k = B_kᵀ λ_{k+1},  g_p += C_kᵀ λ_{k+1}
+                if running:
+                    add_seed(q[b, first], lam[b, after])  # + q_k
             if r.shape[1] > 0:
-                for i in range(k, k + steps):
-                    _add(r[b, i], gu[b, i])  # + r_k
-
-
-@jit_exact
-def _add(seed, target):
-    for i in range(seed.shape[0]):
-        for j in range(seed.shape[1]):
-            target[i, j] += seed[i, j]
-
-
-@jit_exact
-def _repeat_chunk(prepare, step, b, last, t, h, x, u, z, chunk, sizes, arg, res, work):
-    """The steps of the chunk that ends with step `last` once more: the same x, and the records that were given up."""
-    knots, n, m, W = x.shape[1], x.shape[2] * x.shape[3], u.shape[2] * u.shape[3], t.shape[1]
-    first = last - last % chunk
-    for k in range(first, last + 1):
-        at_x = (b * knots + k) * n
-        arg[0] = address_of(t, k * W)
-        arg[1] = address_of(h, k * W)
-        arg[2] = address_of(x, at_x)
-        arg[3] = address_of(u, (b * (knots - 1) + k) * m)
-        arg[Z] = _record(z, b, k % z.shape[1])
-        res[0] = address_of(x, at_x + n)
-        if k == first:
-            sizes[ROWS] = (last + 1 - first) * x.shape[2]
-            call(prepare, arg, res, work)
-        call(step, arg, res, work)
+                for k in range(first, first + steps):
+                    add_seed(r[b, k], gu[b, k])  # + r_k
+            first -= chunk
 
 
 @kernel(void(int64, *_PATH, *_LAM_DX_DU_DP, _IN[4], _IN[4], _OUT[4], _OUT[4], _OUT[3], *_SCRATCH), _SENTENCE)

@@ -7,7 +7,8 @@ networks        `Network`: an input (numbers, or `Embedding`), layers (cells, `B
                 (`PerStep`, `AtEnd`); losses `softmax_cross_entropy`, `binary_cross_entropy`, `squared_error`; sequences
                 of different lengths: `pad`, `within`
 truncation      `truncation_bias`, `staggered`
-training        `train` with `Adam` or `SGD`, clipping, schedules, early stopping; `save_weights`, `load_weights`
+training        `train` with `Adam` or `SGD`, clipping, schedules, early stopping; `threaded` losses; `save_weights`,
+                `load_weights`
 """
 
 from adjoint.recurrent.bidirectional import Bidirectional
@@ -24,6 +25,7 @@ from adjoint.recurrent.low_rank import LowRank
 from adjoint.recurrent.lstm import LSTM
 from adjoint.recurrent.network import Network
 from adjoint.recurrent.network_run import NetworkGradient, NetworkRun
+from adjoint.recurrent.parallel import threaded
 from adjoint.recurrent.paths import pad
 from adjoint.recurrent.stack import Stack
 from adjoint.recurrent.train import SGD, Adam, Training, cosine, train
@@ -35,5 +37,6 @@ __all__ = [
     "GRU", "LSTM", "SGD", "Adam", "AtEnd", "Bidirectional", "Cell", "Convolutional", "Diagonal", "Dropout", "Elman",
     "Embedding", "LowRank", "Network", "NetworkGradient", "NetworkRun", "PerStep", "Stack", "Training",
     "TruncationBias", "Unroll", "UnrollGradient", "binary_cross_entropy", "cosine", "load_weights", "pad",
-    "save_weights", "softmax_cross_entropy", "squared_error", "staggered", "train", "truncation_bias", "within",
+    "save_weights", "softmax_cross_entropy", "squared_error", "staggered", "threaded", "train", "truncation_bias",
+    "within",
 ]  # fmt: skip

@@ -70,12 +70,12 @@ class Cell:
     own_sizes: tuple[int, ...] = ()
     scratch: tuple[int, int] = (0, 0)
 
-    @property
+    @cached_property
     def n(self) -> int:
         """Numbers in the state."""
         return sum(map(math.prod, self.states.values()))
 
-    @property
+    @cached_property
     def n_p(self) -> int:
         """Numbers in p."""
         return count(self.parameters)

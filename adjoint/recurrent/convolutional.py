@@ -24,7 +24,7 @@ import numpy as np
 
 from adjoint.cell_step import Pieces
 from adjoint.errors import InputError
-from adjoint.kernels.jit import jit_reassociating
+from adjoint.kernels.jit import jit_piece
 from adjoint.kernels.linear import add_outer, times, times_transpose
 from adjoint.kernels.smooth import tanh
 from adjoint.recurrent.cell import Cell, orthogonal, size
@@ -32,7 +32,7 @@ from adjoint.recurrent.cell import Cell, orthogonal, size
 __all__ = ["Convolutional"]
 
 
-@jit_reassociating
+@jit_piece
 def _weights(p, channels, inputs, area):
     """K_u, K_h as matrices (channels, in · area), and b."""
     at_hh = channels * inputs * area
@@ -40,7 +40,7 @@ def _weights(p, channels, inputs, area):
     return p[:at_hh].reshape(channels, inputs * area), p[at_hh:at_b].reshape(channels, channels * area), p[at_b:]
 
 
-@jit_reassociating
+@jit_piece
 def _unfold(maps, kernel, rows):
     """rows (channels · kernel², height · width): each channel of `maps` moved in all ways, zeros moving in."""
     channels, height, width = maps.shape
@@ -64,7 +64,7 @@ def _unfold(maps, kernel, rows):
                         row[i, j] = 0
 
 
-@jit_reassociating
+@jit_piece
 def _fold(rows, kernel, maps):
     """The transpose: maps = the sum of all rows moved back."""
     channels, height, width = maps.shape
@@ -80,13 +80,13 @@ def _fold(rows, kernel, maps):
                         maps[c, i + a - r, j + b - r] += row[i, j]
 
 
-@jit_reassociating
+@jit_piece
 def _room(work, maps, area, pixels):
     """Scratch for the unfolded maps of one row of the batch."""
     return work[: maps * area * pixels].reshape(maps * area, pixels)
 
 
-@jit_reassociating
+@jit_piece
 def _prepare(s, u, p, z, work):
     channels, inputs, height, width, kernel = s[1], s[2], s[3], s[4], s[5]
     area, pixels = kernel * kernel, height * width
@@ -102,7 +102,7 @@ def _prepare(s, u, p, z, work):
             times(s[0], K_u, rows, 1, Z)  # z = K_u ∗ u + b
 
 
-@jit_reassociating
+@jit_piece
 def _step(s, x, u, p, z, x_next, work):
     channels, inputs, height, width, kernel = s[1], s[2], s[3], s[4], s[5]
     area, pixels = kernel * kernel, height * width
@@ -114,7 +114,7 @@ def _step(s, x, u, p, z, x_next, work):
             x_next[i, j] = tanh(z[i, j])
 
 
-@jit_reassociating
+@jit_piece
 def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     channels, inputs, height, width, kernel = s[1], s[2], s[3], s[4], s[5]
     area, pixels = kernel * kernel, height * width
@@ -127,7 +127,7 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
         _fold(rows, kernel, lam[i].reshape(channels, height, width))  # λ = fold(K_hᵀ δ)
 
 
-@jit_reassociating
+@jit_piece
 def _collect(s, x, u, p, z, gu, gp, work):
     channels, inputs, height, width, kernel = s[1], s[2], s[3], s[4], s[5]
     area, pixels = kernel * kernel, height * width

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.cell_step import Pieces
-from adjoint.kernels.jit import jit_reassociating
+from adjoint.kernels.jit import jit_piece
 from adjoint.kernels.linear import add_outer, times, times_transpose
 from adjoint.kernels.smooth import tanh
 from adjoint.recurrent.cell import Cell, glorot, size
@@ -27,7 +27,7 @@ __all__ = ["Diagonal"]
 DENSE = 1
 
 
-@jit_reassociating
+@jit_piece
 def _prepare(s, u, p, z, work):
     d, m = z.shape[1], u.shape[1]
     b, w = p[d : 2 * d], p[2 * d :]
@@ -42,7 +42,7 @@ def _prepare(s, u, p, z, work):
         times_transpose(s[0], u, w.reshape(d, m), 1, z)
 
 
-@jit_reassociating
+@jit_piece
 def _step(s, x, u, p, z, x_next, work):
     d = x.shape[1]
     for i in range(x.shape[0]):
@@ -50,7 +50,7 @@ def _step(s, x, u, p, z, x_next, work):
             x_next[i, j] = tanh(z[i, j] + p[j] * x[i, j])
 
 
-@jit_reassociating
+@jit_piece
 def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     d = x.shape[1]
     for i in range(x.shape[0]):
@@ -60,7 +60,7 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
             lam[i, j] = p[j] * delta
 
 
-@jit_reassociating
+@jit_piece
 def _collect(s, x, u, p, z, gu, gp, work):
     d, m = x.shape[1], u.shape[1]
     g_a, g_b, g_w = gp[:d], gp[d : 2 * d], gp[2 * d :]

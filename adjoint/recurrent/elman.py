@@ -18,7 +18,7 @@ import numpy as np
 
 from adjoint.cell_step import Pieces
 from adjoint.errors import InputError
-from adjoint.kernels.jit import jit_reassociating
+from adjoint.kernels.jit import jit_piece
 from adjoint.kernels.linear import add_outer, pack_transpose, times, times_transpose
 from adjoint.kernels.smooth import tanh
 from adjoint.recurrent.cell import Cell, glorot, orthogonal, size
@@ -28,14 +28,14 @@ __all__ = ["Elman"]
 TANH, RELU = 0, 1
 
 
-@jit_reassociating
+@jit_piece
 def _weights(p, d, m):
     """W_ih, W_hh, b."""
     at_hh, at_b = d * m, d * m + d * d
     return p[:at_hh].reshape(d, m), p[at_hh:at_b].reshape(d, d), p[at_b:]
 
 
-@jit_reassociating
+@jit_piece
 def _prepare(s, u, p, z, work):
     d, m = z.shape[1], u.shape[1]
     W_ih, W_hh, b = _weights(p, d, m)
@@ -46,7 +46,7 @@ def _prepare(s, u, p, z, work):
     times_transpose(s[0], u, W_ih, 1, z)  # z = W_ih u + b
 
 
-@jit_reassociating
+@jit_piece
 def _step(s, x, u, p, z, x_next, work):
     d = x.shape[1]
     times(s[0], x, work.reshape(d, d), 1, z)  # z += W_hh x
@@ -59,7 +59,7 @@ def _step(s, x, u, p, z, x_next, work):
                 x_next[i, j] = 0 if z[i, j] <= 0 else z[i, j]  # NaN passes
 
 
-@jit_reassociating
+@jit_piece
 def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     d = x.shape[1]
     for i in range(x.shape[0]):
@@ -72,7 +72,7 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     times(s[0], z, _weights(p, d, u.shape[1])[1], 0, lam)  # λ = W_hhᵀ δ
 
 
-@jit_reassociating
+@jit_piece
 def _collect(s, x, u, p, z, gu, gp, work):
     d, m = x.shape[1], u.shape[1]
     g_ih, g_hh, g_b = _weights(gp, d, m)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.cell_step import Pieces
-from adjoint.kernels.jit import jit_reassociating
+from adjoint.kernels.jit import jit_piece
 from adjoint.kernels.linear import add_outer, pack_transpose, times, times_transpose
 from adjoint.kernels.smooth import sigmoid, tanh
 from adjoint.recurrent.cell import Cell, glorot, orthogonal, size
@@ -28,14 +28,14 @@ from adjoint.recurrent.cell import Cell, glorot, orthogonal, size
 __all__ = ["GRU"]
 
 
-@jit_reassociating
+@jit_piece
 def _weights(p, d, m):
     """W_ih, W_hh, b, b_hn."""
     at_hh, at_b = 3 * d * m, 3 * d * m + 3 * d * d
     return p[:at_hh].reshape(3 * d, m), p[at_hh:at_b].reshape(3 * d, d), p[at_b : at_b + 3 * d], p[at_b + 3 * d :]
 
 
-@jit_reassociating
+@jit_piece
 def _prepare(s, u, p, z, work):
     d, m = z.shape[1] // 4, u.shape[1]
     W_ih, W_hh, b, b_hn = _weights(p, d, m)
@@ -50,7 +50,7 @@ def _prepare(s, u, p, z, work):
     times_transpose(s[0], u, W_ih[2 * d :], 1, z[:, 3 * d :])
 
 
-@jit_reassociating
+@jit_piece
 def _step(s, x, u, p, z, x_next, work):
     d = x.shape[1]
     times(s[0], x, work.reshape(d, 3 * d), 1, z[:, : 3 * d])
@@ -63,7 +63,7 @@ def _step(s, x, u, p, z, x_next, work):
             after[j] = (1 - y[j]) * n[j] + y[j] * before[j]
 
 
-@jit_reassociating
+@jit_piece
 def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     d = x.shape[1]
     for i in range(x.shape[0]):
@@ -80,7 +80,7 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     times(s[0], z[:, : 3 * d], _weights(p, d, u.shape[1])[1], 1, lam)
 
 
-@jit_reassociating
+@jit_piece
 def _collect(s, x, u, p, z, gu, gp, work):
     d, m = x.shape[1], u.shape[1]
     g_ih, g_hh, g_b, g_hn = _weights(gp, d, m)

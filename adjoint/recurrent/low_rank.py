@@ -19,7 +19,7 @@ import numpy as np
 
 from adjoint.cell_step import Pieces
 from adjoint.errors import InputError
-from adjoint.kernels.jit import jit_reassociating
+from adjoint.kernels.jit import jit_piece
 from adjoint.kernels.linear import add_outer, pack_transpose, times, times_transpose
 from adjoint.kernels.smooth import tanh
 from adjoint.recurrent.cell import Cell, glorot, size
@@ -27,14 +27,14 @@ from adjoint.recurrent.cell import Cell, glorot, size
 __all__ = ["LowRank"]
 
 
-@jit_reassociating
+@jit_piece
 def _weights(p, d, m, r):
     """W_ih, U, V, b."""
     at_U, at_V, at_b = d * m, d * m + d * r, d * m + 2 * d * r
     return p[:at_U].reshape(d, m), p[at_U:at_V].reshape(d, r), p[at_V:at_b].reshape(r, d), p[at_b:]
 
 
-@jit_reassociating
+@jit_piece
 def _prepare(s, u, p, z, work):
     r, m = s[1], u.shape[1]
     d = z.shape[1] - 2 * r
@@ -47,7 +47,7 @@ def _prepare(s, u, p, z, work):
     times_transpose(s[0], u, W_ih, 1, z[:, :d])
 
 
-@jit_reassociating
+@jit_piece
 def _step(s, x, u, p, z, x_next, work):
     r, d = s[1], x.shape[1]
     times(s[0], x, work[r * d :].reshape(d, r), 0, z[:, d : d + r])  # y = V x
@@ -57,7 +57,7 @@ def _step(s, x, u, p, z, x_next, work):
             x_next[i, j] = tanh(z[i, j])
 
 
-@jit_reassociating
+@jit_piece
 def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     r, d = s[1], x.shape[1]
     _, U, V, _ = _weights(p, d, u.shape[1], r)
@@ -68,7 +68,7 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     times(s[0], z[:, d + r :], V, 0, lam)  # λ = Vᵀ ε
 
 
-@jit_reassociating
+@jit_piece
 def _collect(s, x, u, p, z, gu, gp, work):
     r, d, m = s[1], x.shape[1], u.shape[1]
     g_ih, g_U, g_V, g_b = _weights(gp, d, m, r)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.cell_step import Pieces
-from adjoint.kernels.jit import jit_reassociating
+from adjoint.kernels.jit import jit_piece
 from adjoint.kernels.linear import add_outer, pack_transpose, times, times_transpose
 from adjoint.kernels.smooth import sigmoid, tanh
 from adjoint.recurrent.cell import Cell, glorot, orthogonal, size
@@ -28,14 +28,14 @@ from adjoint.recurrent.cell import Cell, glorot, orthogonal, size
 __all__ = ["LSTM"]
 
 
-@jit_reassociating
+@jit_piece
 def _weights(p, d, m):
     """W_ih, W_hh, b."""
     at_hh, at_b = 4 * d * m, 4 * d * m + 4 * d * d
     return p[:at_hh].reshape(4 * d, m), p[at_hh:at_b].reshape(4 * d, d), p[at_b:]
 
 
-@jit_reassociating
+@jit_piece
 def _prepare(s, u, p, z, work):
     d, m = z.shape[1] // 4, u.shape[1]
     W_ih, W_hh, b = _weights(p, d, m)
@@ -46,7 +46,7 @@ def _prepare(s, u, p, z, work):
     times_transpose(s[0], u, W_ih, 1, z)
 
 
-@jit_reassociating
+@jit_piece
 def _step(s, x, u, p, z, x_next, work):
     d = x.shape[1] // 2
     times(s[0], x[:, :d], work.reshape(d, 4 * d), 1, z)
@@ -65,7 +65,7 @@ def _step(s, x, u, p, z, x_next, work):
             h_next[j] = o[j] * tanh(c_next[j])
 
 
-@jit_reassociating
+@jit_piece
 def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     d = x.shape[1] // 2
     for r in range(x.shape[0]):
@@ -84,7 +84,7 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     times(s[0], z, _weights(p, d, u.shape[1])[1], 0, lam[:, :d])
 
 
-@jit_reassociating
+@jit_piece
 def _collect(s, x, u, p, z, gu, gp, work):
     d, m = x.shape[1] // 2, u.shape[1]
     g_ih, g_hh, g_b = _weights(gp, d, m)

@@ -26,7 +26,7 @@ import numpy as np
 
 from adjoint.cell_step import Pieces
 from adjoint.errors import InputError
-from adjoint.kernels.jit import jit_reassociating
+from adjoint.kernels.jit import jit_piece
 from adjoint.recurrent.cell import Cell, size
 
 __all__ = ["Stack"]
@@ -34,12 +34,12 @@ __all__ = ["Stack"]
 PUSH, POP, NOOP, VALUE = 0, 1, 2, 3  # places in u
 
 
-@jit_reassociating
+@jit_piece
 def _prepare(s, u, p, z, work):
     pass
 
 
-@jit_reassociating
+@jit_piece
 def _step(s, x, u, p, z, x_next, work):
     depth, width = s[1], s[2]
     for i in range(x.shape[0]):
@@ -56,7 +56,7 @@ def _step(s, x, u, p, z, x_next, work):
             X_next[0, j] += u[i, PUSH] * u[i, VALUE + j]
 
 
-@jit_reassociating
+@jit_piece
 def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     """z = (∂J/∂u, ∂J/∂λ) of this step: both need λ_{k+1}, which collect does not see."""
     depth, width = s[1], s[2]
@@ -85,7 +85,7 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
         z[i, last] = u[i, PUSH] * on_push + u[i, POP] * on_pop + u[i, NOOP] * on_noop
 
 
-@jit_reassociating
+@jit_piece
 def _collect(s, x, u, p, z, gu, gp, work):
     m = u.shape[1]
     for i in range(z.shape[0]):

@@ -28,10 +28,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from adjoint.cell_step import NO_CUT, chunk
+from adjoint.cell_step import chunk
 from adjoint.errors import AdjointError, InputError
 from adjoint.kernels import sweep as kernels
-from adjoint.kernels.cells import SIZES
+from adjoint.kernels.cells import CUT, SIZES, WINDOW
 from adjoint.recurrent.cell import Cell
 
 __all__ = ["Unroll", "UnrollGradient"]
@@ -187,17 +187,14 @@ class Unroll:
         """
         self._check_ran("backward")
         N, B = self._shape or (0, 0)
-        cell, memory = self.cell, self._memory
+        cell, lam, gp = self.cell, self._lam, self._gp
         q = self._seeds(dx, dlast)
-        cut, length = self._cut(window, offsets)
-        lam = memory.array("lam", 1, 2, B, cell.n)
-        gu = memory.array("gu", 1, N if want_u else 0, B, cell.m)
-        gp = memory.array("gp", 1, cell.n_p, 1)
+        self._cut(window, offsets)
+        gu = self._memory.array("gu", 1, N, B, cell.m) if want_u else self._no_gu
         gp[:] = 0
         self._backward(
             self._transpose, self._collect, self._prepare, self._step, self._t, self._h, self._x, self._u, self._p3,
-            self._z, q, self._none, lam, gu, gp, cut, length, self._chunk, False, self._sizes, self._arg, self._res,
-            self._work,
+            self._z, q, self._none, lam, gu, gp, self._chunk, False, self._sizes, self._arg, self._res, self._work,
         )  # fmt: skip
         if cell.needs_records:
             self._ran = False  # δ stands where the records were
@@ -223,7 +220,9 @@ class Unroll:
         self._sizes = step.header(B, dtype)
         self._arg, self._res, self._work = step.scratch_arrays(B, dtype)
         self._arg[SIZES] = self._sizes.ctypes.data
-        self._none = np.empty((1, 0, 1, 1), dtype)
+        self._lam = memory.array("lam", 1, 2, B, cell.n)
+        self._gp = memory.array("gp", 1, cell.n_p, 1)
+        self._none, self._no_gu = np.empty((1, 0, 1, 1), dtype), np.empty((1, 0, B, cell.m), dtype)
         self._prepare, self._step = step.address(0, dtype), step.address(1, dtype)
         self._transpose, self._collect = step.address(2, dtype), step.address(3, dtype)
         self._forward, self._backward = kernels.forward[dtype], kernels.backward[dtype]
@@ -277,18 +276,21 @@ class Unroll:
             q[at, np.arange(B), : ends.shape[1]] += ends
         return q[None]
 
-    def _cut(self, window: int | None, offsets: ArrayLike | None) -> tuple[NDArray[np.int64], int]:
+    def _cut(self, window: int | None, offsets: ArrayLike | None) -> None:
+        """Tell the pieces where windows begin."""
+        self._sizes[WINDOW] = 0
         if window is None:
             if offsets is not None:
                 raise InputError("offsets say where windows begin; pass window= too.")
-            return NO_CUT, 0
+            return
         if isinstance(window, bool) or not isinstance(window, int | np.integer) or window < 1:
             raise InputError(f"window is {window!r}; expected a whole number of steps, at least 1.")
         B = self._x.shape[2]
         starts = np.zeros(B, np.int64) if offsets is None else np.asarray(offsets)
         if starts.shape != (B,) or starts.dtype.kind not in "iu":
             raise InputError(f"offsets have shape {starts.shape} and type {starts.dtype}; expected {B} whole numbers.")
-        return np.ascontiguousarray(np.broadcast_to(starts[None, :, None], (1, B, self.cell.n)), np.int64), int(window)
+        self._starts = np.ascontiguousarray(starts, np.int64)  # held: the kernel gets its address
+        self._sizes[WINDOW], self._arg[CUT] = window, self._starts.ctypes.data
 
     # ---- what the caller gave, checked ----------------------------------------------------------
 
