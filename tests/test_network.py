@@ -6,6 +6,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 from test_cells import close
 
@@ -23,11 +25,13 @@ from adjoint.recurrent import (
     Embedding,
     Network,
     PerStep,
+    Unroll,
     pad,
     softmax_cross_entropy,
     staggered,
     train,
 )
+from adjoint.recurrent.bidirectional import reverse
 
 NETWORKS = {
     "stacked": lambda: Network(3, [GRU(4, 3), LSTM(3, 4)], {"a": AtEnd(2)}),
@@ -279,6 +283,45 @@ def test_windows_are_pieces_with_the_state_carried_on():
         gradients.append(run.backward(seeds, window=window, offsets=offsets).p.copy())
     close(gradients[1], gradients[0], 0)
     assert np.max(np.abs(gradients[0] - g)) > 1e-3 < np.max(np.abs(gradients[2] - g))
+
+
+def test_windows_of_a_bidirectional_layer_are_those_of_its_cells():
+    """Each cell counts the steps from where it begins: `back` from the end of the path."""
+    ahead, back = GRU(4, 3), LSTM(3, 3)
+    both = Network(3, [Bidirectional(ahead, back)], {"a": PerStep(7)})
+    identity = {"head.a.W": np.eye(7), "head.a.b": np.zeros(7)}
+    u, _, p = data(both, steps=11)
+    p = both.pack(both.unpack(p) | identity)
+    run = both.unroll()
+    seeds = seeds_like(run.forward(p, u))["a"]
+    options = dict(window=4, offsets=staggered(BATCH, 4))
+    g = both.unpack(run.backward({"a": seeds}, **options).p)
+    for cell, name, inputs, part in (
+        (ahead, "ahead", u, seeds[..., :4]), (back, "back", u[:, ::-1], seeds[:, ::-1, 4:]),
+    ):  # fmt: skip
+        own = Unroll(cell)
+        own.forward(np.concatenate([w.ravel() for key, w in both.unpack(p).items() if name in key]), inputs)
+        dx = np.zeros((BATCH, 12, cell.outputs))
+        dx[:, 1:] = part
+        expected = cell.unpack(own.backward(dx, **options).p)
+        for key, value in expected.items():
+            close(g[f"layer1.{name}.{key}"], value, 1e-14)
+
+
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_turning_around_is_its_own_transpose_and_inverse(lengths, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((2, 6, len(lengths), 2))
+    inside = np.arange(6)[:, None, None] < np.array(lengths)[None, :, None]
+
+    def R(x):
+        return reverse(x, np.array(lengths), np.empty_like(x))
+
+    assert np.array_equal(R(R(a)), a * inside)
+    close(np.sum(R(a) * b), np.sum(a * R(b)), 1e-14)
+    for path, length in enumerate(lengths):
+        assert np.array_equal(R(a)[0, path], a[length - 1, path])
+    assert np.array_equal(reverse(a, None, np.empty_like(a)), a[::-1])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

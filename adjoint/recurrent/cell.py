@@ -73,7 +73,7 @@ class Cell:
     @cached_property
     def n(self) -> int:
         """Numbers in the state."""
-        return sum(map(math.prod, self.states.values()))
+        return count(self.states)
 
     @cached_property
     def n_p(self) -> int:

@@ -39,7 +39,7 @@ class Dropout:
     rate: float
 
     def __post_init__(self) -> None:
-        if isinstance(self.rate, bool) or not isinstance(self.rate, int | float) or not 0 <= self.rate < 1:
+        if isinstance(self.rate, bool) or not isinstance(self.rate, int | float | np.number) or not 0 <= self.rate < 1:
             raise InputError(f"Dropout: rate is {self.rate!r}; expected a probability of at least 0 and less than 1.")
 
     @property
