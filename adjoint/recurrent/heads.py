@@ -72,7 +72,7 @@ class HeadRun:
         self._outputs, self._width, self._memory = outputs, width, Memory(dtype)
 
     def forward(self, p: Array, y: Array) -> Array:
-        """Z, of the shape (…, outputs), for y (…, width)."""
+        """z (…, outputs) for y (…, width)."""
         W, b = self._weights(p)
         self._rows = y.reshape(-1, self._width)  # a view: rows lie equally far apart
         z = self._memory.array("z", len(self._rows), self._outputs)
@@ -94,7 +94,7 @@ class HeadRun:
             np.matmul(rows, W, out=flat)
 
     def seeds(self, d: Array, beyond: Array | None) -> Array:
-        """D in our memory, with zeros where `beyond` is true."""
+        """∂J/∂z in our memory, with zeros where `beyond` is true."""
         kept = self._memory.array("d", *d.shape)
         np.copyto(kept, d)
         if beyond is not None:

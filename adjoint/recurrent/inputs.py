@@ -65,7 +65,7 @@ class NumbersRun:
         self._m, self._dtype = m, dtype
 
     def checked(self, u: ArrayLike) -> Array:
-        """U as an array (…, m) of the right kind."""
+        """What was given, as an array (…, m) of the right kind."""
         array = np.asarray(u)
         if array.dtype.kind not in "fiub":
             raise InputError(f"u is no array of real numbers: its type is {array.dtype}.")
@@ -131,7 +131,7 @@ class EmbeddingRun:
         self._memory, self._labels = Memory(dtype), Memory(np.dtype(np.int64))
 
     def checked(self, u: ArrayLike) -> Array:
-        """U as an array of integers; whether they are in the table is asked of those before a path's end only."""
+        """What was given, as an array of integers; those beyond a path's end need not be in the table."""
         array = np.asarray(u)
         if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
             raise InputError(
@@ -141,7 +141,7 @@ class EmbeddingRun:
         return array
 
     def forward(self, p: Array, u: Array, lengths: Array | None) -> Array:
-        """Y = T_u."""
+        """The rows T_u, (N, batch, width)."""
         N, B = u.shape[1], u.shape[0]
         labels = self._labels.array("u", N, B)
         np.copyto(labels, u.T)
