@@ -130,7 +130,8 @@ def gate_transpose(g, c, w, on_v, on_c, on_w):
 def shift(s, v, moved):
     """moved_i = Σ_j s_j v_{i - j}, j = -radius, …, radius, round the tape."""
     slots, radius = v.size, s.size // 2
-    moved[:] = 0
+    for i in range(slots):
+        moved[i] = 0
     for a in range(s.size):
         at = (radius - a) % slots  # where slot 0 gets its part from; from `slots - at` on, the part comes from slot 0
         for i in range(slots - at):
@@ -143,7 +144,8 @@ def shift(s, v, moved):
 def shift_transpose(s, v, on_moved, on_s, on_v):
     """on_v_i = Σ_j s_j on_moved_{i + j},   on_s_j = Σ_i on_moved_i v_{i - j}."""
     slots, radius = v.size, s.size // 2
-    on_v[:] = 0
+    for i in range(slots):
+        on_v[i] = 0
     for a in range(s.size):
         at, total = (radius - a) % slots, v.dtype.type(0)
         for i in range(slots - at):

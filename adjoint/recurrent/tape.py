@@ -164,7 +164,9 @@ def _write(writing, w, M, M_next):
         for e in range(erase.size):
             erase[e] = sigmoid(erase[e])
             add[e] = tanh(add[e])
-    M_next[:] = M
+    for i in range(M.shape[0]):
+        for e in range(M.shape[1]):
+            M_next[i, e] = M[i, e]
     for j in range(writing.shape[0]):
         erase = writing[j, 0]
         for i in range(M.shape[0]):
@@ -182,9 +184,10 @@ def _write(writing, w, M, M_next):
 @jit_reassociating
 def _read(w, M, r):
     """r_j = Σ_i w_ji M_i."""
-    r[:] = 0
     for j in range(w.shape[0]):
         row = r[j]
+        for e in range(row.size):
+            row[e] = 0
         for i in range(M.shape[0]):
             for e in range(row.size):
                 row[e] += w[j, i] * M[i, e]
@@ -198,11 +201,11 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     for i in range(x.shape[0]):
         _, w, M = _state(s, x[i])
         _, w_next, M_next = _state(s, x_next[i])
-        on_r, on_w_next, on_M_next = _state(s, lam_next[i])
+        on_r = _state(s, lam_next[i])[0]
         _, on_w, on_M = _state(s, lam[i])
         commands, writing, address = _records(s, z[i])
-        on_w[:] = on_w_next
-        on_M[:] = on_M_next
+        for j in range(o, x.shape[1]):
+            lam[i, j] = lam_next[i, j]  # Λ_w and Λ_M
         _read_transpose(w_next[:reads], M_next, on_r, on_w[:reads], on_M)
         _write_transpose(writing, w_next[reads:], M, on_w[reads:], on_M, scratch[: (2 * writing.shape[0] + 1) * width])
         inverse_lengths(M, scratch[:slots])
@@ -235,12 +238,14 @@ def _write_transpose(writing, w, M, on_w, on_M, scratch):
     """Adds to on_w, turns ∂J/∂M⁺ in on_M into ∂J/∂M, and erase and add in `writing` into their δ_ξ."""
     writes, width = writing.shape[0], M.shape[1]
     kept, on_writing = scratch[:width], scratch[width:].reshape(writes, 2, width)
-    on_writing[:] = 0
     for j in range(writes):
         erase, add, on_erase, on_add = writing[j, 0], writing[j, 1], on_writing[j, 0], on_writing[j, 1]
+        for e in range(width):
+            on_erase[e] = on_add[e] = 0
         for i in range(M.shape[0]):
             on, w_ji, total = on_M[i], w[j, i], w.dtype.type(0)
-            kept[:] = M[i]  # what the other heads leave of it
+            for e in range(width):
+                kept[e] = M[i, e]  # what the other heads leave of it
             for other in range(writes):
                 if other != j:
                     for e in range(width):
@@ -276,7 +281,9 @@ def _address_transpose(commands, address, M, w, w_next, on_w, on_M, scratch):
     shift_transpose(s, v, on, on_s, on_v)
     on_g = gate_transpose(g, c, w, on_v, on, on_w)
     softmax_transpose(c, on, on)
-    on_beta, on_k[:] = on.dtype.type(0), 0
+    on_beta = on.dtype.type(0)
+    for e in range(width):
+        on_k[e] = 0
     for i in range(slots):
         on_beta += K[i] * on[i]
         on[i] *= beta
