@@ -52,7 +52,7 @@ from adjoint.kernels.addressing import (
 from adjoint.kernels.jit import jit_reassociating
 from adjoint.kernels.linear import add_outer, pack_transpose, times, times_transpose
 from adjoint.kernels.smooth import exp_negative, log, sigmoid, tanh
-from adjoint.recurrent.cell import Cell, glorot, orthogonal, size
+from adjoint.recurrent.cell import Cell, glorot, size
 
 __all__ = ["Tape"]
 
@@ -271,7 +271,8 @@ def _address_transpose(commands, address, M, w, w_next, on_w, on_M, scratch):
     """∂J/∂w⁺ in on_w becomes ∂J/∂w; adds to on_M, and turns the commands of the head into their δ_ξ."""
     slots, width = M.shape
     shifts = commands.size - width - SHIFT
-    inverse, v, on, on_v = scratch[:slots], scratch[slots : 2 * slots], scratch[2 * slots : 3 * slots], scratch[3 * slots : 4 * slots]
+    inverse, v = scratch[:slots], scratch[slots : 2 * slots]
+    on, on_v = scratch[2 * slots : 3 * slots], scratch[3 * slots : 4 * slots]
     on_k, on_s = scratch[4 * slots : 4 * slots + width], scratch[4 * slots + width : 4 * slots + width + shifts]
     k, rest, s = commands[:width], commands[width : width + SHIFT], commands[width + SHIFT :]
     beta, g, gamma = rest[STRENGTH], rest[GATE], rest[SHARP]
@@ -334,10 +335,16 @@ def Tape(d: int, m: int, slots: int, width: int, reads: int = 1, writes: int = 1
     Returns
     -------
     Cell
-        State ``h`` (d,), ``r`` (reads, width), ``w`` (reads + writes, slots), ``M`` (slots, width), of which h and r are
-        the output; zero is an empty tape with all heads at slot 0. Parameters ``W_ih`` (d, m), ``W_hh`` (d, d + reads ·
-        width), ``b`` (d,), ``W_xi`` (q, d), ``b_xi`` (q,) with q = heads (width + 3 + 2 radius + 1) + 2 writes width;
-        they do not depend on the number of slots.
+        State ``h`` (d,), ``r`` (reads, width), ``w`` (heads, slots), ``M`` (slots, width), of which h and r are the
+        output; zero is an empty tape with all heads at slot 0. Parameters ``W_ih`` (d, m), ``W_hh`` (d, d + reads
+        width), ``b`` (d,), ``W_xi`` (q, d), ``b_xi`` (q,) with q = heads (width + 2 radius + 4) + 2 writes width, where
+        heads = reads + writes; they do not depend on the number of slots.
+
+    Notes
+    -----
+    In the first weights β is about 5 and γ about 3, so that a head looks at few slots: with β near 1 and a dozen of
+    slots, all get the same attention and the gradient does not say which is the right one. And W_hh is small, which
+    leaves the remembering to the tape: a controller that counts does not count further than it was trained to.
     """
     d, m, slots, width = size("d", d), size("m", m, 0), size("slots", slots), size("width", width)
     reads, writes, radius = size("reads", reads), size("writes", writes), size("radius", radius, 0)
@@ -382,9 +389,10 @@ def Tape(d: int, m: int, slots: int, width: int, reads: int = 1, writes: int = 1
         return np.concatenate([h_next, *r_next, *w_next, M_next.reshape(-1)])
 
     def initial(rng: np.random.Generator) -> dict[str, Any]:
-        b_xi = np.zeros(q)
-        W_hh = np.concatenate([orthogonal(rng, d, 0.5), glorot(rng, d, reads * width)], axis=1)
-        return {"W_ih": glorot(rng, d, m), "W_hh": W_hh, "b": np.zeros(d), "W_xi": glorot(rng, q, d), "b_xi": b_xi}
+        W_ih, W_hh, W_xi, b_xi = glorot(rng, d, m), 0.2 * glorot(rng, d, o), glorot(rng, q, d), np.zeros(q)
+        commands = b_xi[: heads * each].reshape(heads, each)
+        commands[:, width + STRENGTH], commands[:, width + SHARP] = 5, 2
+        return {"W_ih": W_ih, "W_hh": W_hh, "b": np.zeros(d), "W_xi": W_xi, "b_xi": b_xi}
 
     return Cell(
         name="Tape",
