@@ -14,6 +14,7 @@ the reverse is what a loss needs. ``jax.jacrev(jax.grad(J))`` is the Hessian of 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -38,6 +39,8 @@ from adjoint.trajectory import Gradient, Trajectory
 __all__ = ["rollout"]
 
 Array = NDArray[Any]
+
+LARGE = 102_400  # bytes from which JAX copies an array for a callback in the background
 
 
 def rollout(
@@ -189,6 +192,12 @@ class _Sweeper:
 
     def _flat(self, kinds: tuple[str, ...], arrays: tuple[Any, ...]) -> tuple[tuple[int, ...], list[Array]]:
         """The lengths of the axes in front, and the arrays with them, and a batch of rollout's own, as one batch."""
+        if _threads() < 2 and any(a.nbytes >= LARGE for a in arrays):
+            raise InputError(
+                f"an array of system {self.system.name!r} has more than {LARGE} bytes, and JAX has one thread: it would "
+                "call the sweep on it and wait there, for ever, for the copy of the array. Start Python with the "
+                "environment variable NPROC=2, or on two cores."
+            )
         given = [np.array(a, dtype=np.float64) for a in arrays]
         cut = [a.ndim - self.ranks[kind] for a, kind in zip(given, kinds, strict=True)]
         front = np.broadcast_shapes(*(a.shape[:k] for a, k in zip(given, cut, strict=True)))
@@ -214,3 +223,9 @@ class _Sweeper:
 
     def _gradient(self, g: Gradient, front: tuple[int, ...]) -> tuple[Array, Array, Array]:
         return self._cast(g.x0, front, "x0"), self._cast(g.u, front, "u"), self._cast(g.p, front, "p")
+
+
+def _threads() -> int:
+    """How many threads JAX's CPU client has."""
+    wanted = os.environ.get("NPROC", "")
+    return int(wanted) if wanted.isdecimal() else len(os.sched_getaffinity(0))
