@@ -20,8 +20,11 @@ in several threads, do not meet.
 
 from __future__ import annotations
 
+import functools
+import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,9 +56,26 @@ Array = NDArray[Any]
 Tensor = torch.Tensor
 
 
+def _as_it_stands(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which torch.compile leaves as it is: there is nothing for it to see in machine code."""
+    disabled: Callable[..., Any] | None = None
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        nonlocal disabled
+        if "torch._dynamo" not in sys.modules:  # nobody compiles, and importing it takes seconds
+            return function(*arguments, **named)
+        if disabled is None:
+            disabled = torch.compiler.disable(function)
+        return disabled(*arguments, **named)
+
+    return call
+
+
 # ---- a system ------------------------------------------------------------------------------------
 
 
+@_as_it_stands
 def rollout(
     system: System,
     x0: Any,
@@ -126,21 +146,28 @@ class _Rollout(Function):
 
     @staticmethod
     def backward(ctx: Any, dx: Tensor) -> tuple[Any, ...]:
-        return *_Sweep.apply(dx, *ctx.saved_tensors, ctx.run), None
+        # Only who differentiates twice (create_graph=True) needs the sweep to be a node of a graph itself.
+        sweep = _Sweep.apply if torch.is_grad_enabled() else _swept
+        return *sweep(dx, *ctx.saved_tensors, ctx.run), None
+
+
+def _swept(
+    dx: Tensor, x0: Any, u: Any, p: Any, t: Tensor, x: Tensor, uk: Tensor, pk: Tensor, run: _Settings
+) -> tuple[Any, ...]:
+    g = sweeps.sweep(run.path(t, x.detach(), uk, pk), dx=_plain(dx))
+    return _collected((g.x0, g.u, g.p), (x0, u, p))
 
 
 class _Sweep(Function):
     """z̄ = Jᵀ x̄, and its derivative for those who differentiate twice."""
 
     @staticmethod
-    def forward(
-        ctx: Any, dx: Tensor, x0: Any, u: Any, p: Any, t: Tensor, x: Tensor, uk: Tensor, pk: Tensor, run: _Settings
-    ) -> tuple[Any, ...]:
-        ctx.save_for_backward(dx, x0, u, p, t, x.detach(), uk, pk)
+    def forward(ctx: Any, *arguments: Any) -> tuple[Any, ...]:
+        *tensors, run = arguments
+        ctx.save_for_backward(*tensors)
         ctx.run = run
         ctx.set_materialize_grads(False)
-        g = sweeps.sweep(run.path(t, x.detach(), uk, pk), dx=_plain(dx))
-        return _collected((g.x0, g.u, g.p), (x0, u, p))
+        return _swept(*arguments)
 
     @staticmethod
     def backward(ctx: Any, *directions: Tensor | None) -> tuple[Any, ...]:
@@ -155,7 +182,7 @@ class _Second(Function):
         ctx: Any, vx0: Any, vu: Any, vp: Any, dx: Tensor, x0: Any, u: Any, p: Any, t: Tensor, x: Tensor, uk: Tensor,
         pk: Tensor, run: _Settings,
     ) -> tuple[Any, ...]:  # fmt: skip
-        path = run.path(t, x, uk, pk)
+        path = run.path(t, x.detach(), uk, pk)
         along = {
             name: None if v is None else repeat(_plain(v), like)
             for name, v, like in (("x0", vx0, path.x[..., 0, :]), ("u", vu, path.u), ("p", vp, path.p))
@@ -214,6 +241,7 @@ class Recurrent(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.tensor(start, dtype=dtype or torch.get_default_dtype()))
         self._pool = _Pool(cell)
 
+    @_as_it_stands
     def forward(self, u: Tensor, x0: Tensor | None = None, lengths: Any = None) -> tuple[Tensor, Tensor]:
         """Run over the inputs.
 
@@ -274,29 +302,35 @@ class _Unrolled(Function):
         if dy is None and dlast is None:
             return None, None, None, None, None
         weight, u, x0, _ = ctx.saved_tensors
-        return *_UnrolledSweep.apply(dy, dlast, weight, u, x0, ctx), None, None
+        sweep = _UnrolledSweep.apply if torch.is_grad_enabled() else _unrolled_sweep
+        return *sweep(dy, dlast, weight, u, x0, ctx), None, None
+
+
+def _unrolled_sweep(
+    dy: Tensor | None, dlast: Tensor | None, weight: Tensor, u: Tensor, x0: Tensor | None, at: Any
+) -> tuple[Tensor | None, ...]:
+    """Its backward sweep; `at` is the context of the forward one."""
+    run, cell = at.run, at.run.cell
+    with at.lock:
+        if not at.fresh:
+            _run(run, weight, u, x0, at.lengths)  # the sweep before this one used the records up
+        at.fresh = not cell.needs_records
+        q = None
+        if dy is not None:
+            q = run.seed(cell.outputs)
+            q[:, 1:] = _plain(dy)
+            q = q[0] if u.ndim == 2 else q
+        g = run.backward(q, None if dlast is None else _plain(dlast), want_u=at.needs_input_grad[1])
+        gp, gu = torch.from_numpy(g.p.copy()), None if g.u is None else torch.from_numpy(g.u.copy("K"))
+        return gp, gu, None if x0 is None else torch.from_numpy(total(g.x0, tuple(x0.shape)).copy())
 
 
 class _UnrolledSweep(Function):
-    """Its backward sweep; `at` is the context of the forward one."""
+    """The same as a node of a graph, which refuses to be differentiated."""
 
     @staticmethod
-    def forward(
-        ctx: Any, dy: Tensor | None, dlast: Tensor | None, weight: Tensor, u: Tensor, x0: Tensor | None, at: Any
-    ) -> tuple[Tensor | None, ...]:
-        run, cell = at.run, at.run.cell
-        with at.lock:
-            if not at.fresh:
-                _run(run, weight, u, x0, at.lengths)  # the sweep before this one used the records up
-            at.fresh = not cell.needs_records
-            q = None
-            if dy is not None:
-                q = run.seed(cell.outputs)
-                q[:, 1:] = _plain(dy)
-            ends = None if dlast is None else _plain(dlast)
-            g = run.backward(None if q is None else q[0] if u.ndim == 2 else q, ends, want_u=at.needs_input_grad[1])
-            gp, gu = torch.from_numpy(g.p.copy()), None if g.u is None else torch.from_numpy(g.u.copy("K"))
-            return gp, gu, None if x0 is None else torch.from_numpy(total(g.x0, tuple(x0.shape)).copy())
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor | None, ...]:
+        return _unrolled_sweep(*arguments)
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> tuple[Any, ...]:
