@@ -7,15 +7,15 @@ and all paths that it makes are run in one sweep, each with its own p:
 
     x_0 (…, n), u (…, N, m), p (…, n_p)  →  x (…, N+1, n)  →  ∂J/∂x_0 (…, n), ∂J/∂u (…, N, m), ∂J/∂p (…, n_p)
 
-Forward mode (`jvp`, and so `jax.hessian`) is not there: JAX has it or the reverse for a function that it calls back, and
-the reverse is what a loss needs. ``jax.jacrev(jax.grad(J))`` is the Hessian of a loss.
+Forward mode (`jvp`, and so `jax.hessian`) is not there: for a function that it calls back JAX takes it or the reverse,
+and the reverse is what a loss needs. ``jax.jacrev(jax.grad(J))`` is the Hessian of a loss.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -68,8 +68,8 @@ def rollout(
     Returns
     -------
     jax.Array (N+1, n), or (batch, N+1, n)
-        In JAX's type of real numbers: float32, or float64 with ``jax.config.update("jax_enable_x64", True)``. The sweeps
-        compute in float64; what lies between them, the path included, is rounded to that type.
+        In JAX's type of real numbers: float32, or float64 with ``jax.config.update("jax_enable_x64", True)``. The
+        sweeps compute in float64; what lies between them, the path included, is rounded to that type.
 
     Raises
     ------
@@ -172,7 +172,7 @@ class _Sweeper:
     def rollout(self, x0: Any, u: Any, p: Any) -> Any:
         """x."""
         front, (x0, u, p) = self._flat(("x0", "u", "p"), (x0, u, p))
-        path = sweeps.rollout(self.system, x0, u, self.t, p, *([] if self.method is None else [self.method]))
+        path = sweeps.rollout(self.system, x0, u, self.t, p, self.method or RK4)
         return self._cast(path.x, front, "x")
 
     def sweep(self, x: Any, u: Any, p: Any, dx: Any) -> Any:
@@ -182,19 +182,20 @@ class _Sweeper:
 
     def second(self, x: Any, u: Any, p: Any, dx: Any, *v: Any) -> Any:
         """∇²⟨x̄, x⟩ v, and J v."""
-        front, (x, u, p, dx, *v) = self._flat(("x", "u", "p", "x", "x0", "u", "p"), (x, u, p, dx, *v))
-        path, along = self._path(x, u, p), dict(zip(("x0", "u", "p"), v, strict=True))
+        kinds = ("x", "u", "p", "x", "x0", "u", "p")
+        front, (x, u, p, dx, *along_z) = self._flat(kinds, (x, u, p, dx, *v))
+        path, along = self._path(x, u, p), dict(zip(("x0", "u", "p"), along_z, strict=True))
         second = sweeps.hessian_vector(path, dx=dx, **along)
         return *self._gradient(second, front), self._cast(sweeps.tangent(path, **along), front, "x")
 
     def _path(self, x: Array, u: Array, p: Array) -> Trajectory:
         return Trajectory(self.t, x, u, p, self.system, self.method)
 
-    def _flat(self, kinds: tuple[str, ...], arrays: tuple[Any, ...]) -> tuple[tuple[int, ...], list[Array]]:
+    def _flat(self, kinds: tuple[str, ...], arrays: Sequence[Any]) -> tuple[tuple[int, ...], list[Array]]:
         """The lengths of the axes in front, and the arrays with them, and a batch of rollout's own, as one batch."""
         if _threads() < 2 and any(a.nbytes >= LARGE for a in arrays):
             raise InputError(
-                f"an array of system {self.system.name!r} has more than {LARGE} bytes, and JAX has one thread: it would "
+                f"an array of system {self.system.name!r} has {LARGE} bytes or more, and JAX has one thread: it would "
                 "call the sweep on it and wait there, for ever, for the copy of the array. Start Python with the "
                 "environment variable NPROC=2, or on two cores."
             )

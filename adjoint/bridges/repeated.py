@@ -5,6 +5,7 @@ A control that is held, or a start that a batch shares, is repeated: A a = (a, a
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,5 +23,5 @@ def repeat(a: Array, like: Array) -> Array:
 
 def total(g: Array, shape: tuple[int, ...]) -> Array:
     """Aᵀ g: the sum over the copies of an array of this shape."""
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     return g.reshape(-1, size).sum(axis=0).reshape(shape) if size else np.zeros(shape)

@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 
 try:
     import torch
+    from torch import Tensor
     from torch.autograd import Function
 except ImportError as error:
     raise ImportError(
@@ -53,7 +54,6 @@ from adjoint.trajectory import Trajectory
 __all__ = ["Recurrent", "module_from", "rollout", "weights_from"]
 
 Array = NDArray[Any]
-Tensor = torch.Tensor
 
 
 def _as_it_stands(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,7 +128,7 @@ class _Settings:
     def path(self, t: Tensor, x: Tensor, u: Tensor, p: Tensor) -> Trajectory:
         """The trajectory whose arrays were kept as tensors."""
         method = None if self.system.discrete else self.method
-        return Trajectory(t.numpy(), x.numpy(), u.numpy(), p.numpy(), self.system, method)
+        return Trajectory(t.numpy(), x.detach().numpy(), u.numpy(), p.numpy(), self.system, method)
 
 
 class _Rollout(Function):
@@ -151,10 +151,9 @@ class _Rollout(Function):
         return *sweep(dx, *ctx.saved_tensors, ctx.run), None
 
 
-def _swept(
-    dx: Tensor, x0: Any, u: Any, p: Any, t: Tensor, x: Tensor, uk: Tensor, pk: Tensor, run: _Settings
-) -> tuple[Any, ...]:
-    g = sweeps.sweep(run.path(t, x.detach(), uk, pk), dx=_plain(dx))
+def _swept(*arguments: Any) -> tuple[Any, ...]:
+    dx, x0, u, p, *kept, run = arguments
+    g = sweeps.sweep(run.path(*kept), dx=_plain(dx))
     return _collected((g.x0, g.u, g.p), (x0, u, p))
 
 
@@ -178,11 +177,9 @@ class _Second(Function):
     """x̿ = J v and z̿ = ∇²⟨x̄, x(z)⟩ v."""
 
     @staticmethod
-    def forward(
-        ctx: Any, vx0: Any, vu: Any, vp: Any, dx: Tensor, x0: Any, u: Any, p: Any, t: Tensor, x: Tensor, uk: Tensor,
-        pk: Tensor, run: _Settings,
-    ) -> tuple[Any, ...]:  # fmt: skip
-        path = run.path(t, x.detach(), uk, pk)
+    def forward(ctx: Any, *arguments: Any) -> tuple[Any, ...]:
+        vx0, vu, vp, dx, x0, u, p, *kept, run = arguments
+        path = run.path(*kept)
         along = {
             name: None if v is None else repeat(_plain(v), like)
             for name, v, like in (("x0", vx0, path.x[..., 0, :]), ("u", vu, path.u), ("p", vp, path.p))
@@ -234,7 +231,7 @@ class Recurrent(torch.nn.Module):
     def __init__(self, cell: Cell, p: ArrayLike | None = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         if not isinstance(cell, Cell):
-            raise InputError(f"Recurrent: cell is {type(cell).__name__}; expected a Cell such as recurrent.LSTM(32, 4).")
+            raise InputError(f"Recurrent: cell is {type(cell).__name__}; expected a Cell, recurrent.LSTM(32, 4) say.")
         start = cell.init() if p is None else np.array(_plain(p))
         cell.unpack(start)  # the right number of them
         self.cell = cell
@@ -261,9 +258,8 @@ class Recurrent(torch.nn.Module):
         last : Tensor (batch, n), or (n,)
             The whole state of each path at its own end.
         """
-        for name, value in (("u", u), ("x0", x0)):
-            if value is None and name == "x0":
-                continue
+        given: list[tuple[str, Any]] = [("u", u), *([] if x0 is None else [("x0", x0)])]
+        for name, value in given:
             if not _is_tensor(value):
                 raise InputError(f"{name} is {type(value).__name__}; expected a Tensor.")
             if _checked(name, value).dtype != self.weight.dtype:
