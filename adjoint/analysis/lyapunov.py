@@ -20,7 +20,7 @@ Lecture Notes in Math. 730 (1979) 204 (the dimension).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ __all__ = ["CovariantVectors", "LyapunovSpectrum", "covariant_vectors", "lyapuno
 
 Array = NDArray[np.float64]
 PIECE = 2_000_000  # numbers of Jacobians in memory at once
+TRIAL = 100  # steps that tell how fast the directions part
 WIDEST = 1e6  # how much further one direction may grow than another between two orthonormalisations
 
 
@@ -220,35 +221,34 @@ def lyapunov(
         raise InputError(f"lyapunov: blocks is {blocks!r}; expected an integer from 2 to steps = {steps}.")
     if every is not None and (not isinstance(every, int | np.integer) or every < 1):
         raise InputError(f"lyapunov: every is {every!r}; expected a positive integer, or None to let it be chosen.")
-    ends = np.linspace(0, steps, blocks + 1).round().astype(int)
-    total, means, finished = run.transient + steps, [], 0
+    total = run.transient + steps
+    sums, lengths = np.zeros((blocks, run.paths, run.k)), np.zeros(blocks)
+    trial = 0 if every is not None else min(TRIAL, total)
     spacing = every or 1
     try:
-        for path in run.pieces(run.transient):
-            A = linearize(path).A
-            logs = run.carry(A, spacing)
-            spacing = every or _spacing(logs, spacing)
+        for path in run.pieces(total, stops=(trial, run.transient)):
+            logs = run.carry(linearize(path).A, spacing)
+            done = run.done + len(path)
+            if done > run.transient:
+                # Each stretch between two orthonormalisations belongs to the block that it ends in.
+                ends = np.minimum(np.arange(1, logs.shape[1] + 1) * spacing, len(path))
+                block = (run.done - run.transient + ends - 1) * blocks // steps
+                np.add.at(sums, block, logs.transpose(1, 0, 2))
+                np.add.at(lengths, block, np.diff(ends, prepend=0))
+            if run.done < trial:
+                spacing = _spacing(logs)
             if progress is not None:
-                progress(run.done, total)
-        for first, last in zip(ends[:-1], ends[1:], strict=True):
-            sums = np.zeros((run.paths, run.k))
-            for path in run.pieces(int(last - first)):
-                logs = run.carry(linearize(path).A, spacing)
-                if every is None and run.done == 0:
-                    spacing = _spacing(logs, spacing)
-                sums += logs.sum(axis=1)
-                if progress is not None:
-                    progress(run.done, total)
-            means.append(sums / ((last - first) * abs(run.h)))
-            finished = int(last)
+                progress(done, total)
     except KeyboardInterrupt:
-        if len(means) < 2:
+        if run.done - run.transient < 2 * steps / blocks:
             raise
-    values = np.array(means)  # (blocks, paths, k)
-    weights = np.diff(ends)[: len(means), None, None]
-    exponents = (values * weights).sum(axis=0) / weights.sum()
-    with np.errstate(invalid="ignore"):
-        error = values.std(axis=0, ddof=1) / math.sqrt(len(means))
+    finished = int(lengths.sum())
+    whole = lengths > 0.5 * steps / blocks  # all, unless the run was interrupted
+    sums, lengths = sums[whole], lengths[whole]
+    values = sums / (lengths[:, None, None] * abs(run.h))  # (blocks, paths, k)
+    exponents = sums.sum(axis=0) / (lengths.sum() * abs(run.h))
+    with np.errstate(invalid="ignore"):  # -inf in a singular map has no error
+        error = values.std(axis=0, ddof=1) / math.sqrt(len(values))
     order = np.argsort(-exponents, axis=1, kind="stable")
     exponents, error = np.take_along_axis(exponents, order, 1), np.take_along_axis(error, order, 1)
     values = np.take_along_axis(values.transpose(1, 0, 2), order[:, None, :], 2)
@@ -422,18 +422,19 @@ class _Run:
         """The time of the state x."""
         return self.t0 + self.done * self.h
 
-    def pieces(self, steps: int, multiple: int = 1) -> Any:
-        """The next `steps` steps as trajectories of bounded length; x moves on when one has been used."""
-        size = max(1, self.piece // multiple) * multiple
-        while steps > 0:
-            count = min(size, steps)
+    def pieces(self, steps: int, multiple: int = 1, stops: tuple[int, ...] = ()) -> Iterator[Trajectory]:
+        """The next `steps` steps as trajectories of bounded length, none of which runs over a stop; x moves on when one
+        has been used. The lengths of all but the last are multiples of `multiple`.
+        """
+        size, last = max(1, self.piece // multiple) * multiple, self.done + steps
+        while self.done < last:
+            count = min([size, *(stop - self.done for stop in (*stops, last) if stop > self.done)])
             t = self.t0 + self.h * np.arange(self.done, self.done + count + 1.0)
             u = self.u[self.done : self.done + count] if isinstance(self.u, np.ndarray) and self.u.ndim == 2 else self.u
-            path: Trajectory = rollout(self.system, self.x, u, t, self.p, self.method)
+            path = rollout(self.system, self.x, u, t, self.p, self.method)
             yield path
             self.x = path.x[..., -1, :]
             self.done += count
-            steps -= count
 
     def carry(self, A: Array, every: int) -> Array:
         """V through the Jacobians of a piece; log R_ii (paths, M, k)."""
@@ -446,10 +447,10 @@ class _Run:
         return np.array(logs)
 
 
-def _spacing(logs: Array, every: int) -> int:
-    """How many steps the directions may go without being orthonormalised, by the growth of some steps."""
+def _spacing(logs: Array) -> int:
+    """How many steps the directions may go without being orthonormalised, by how they grew in some single steps."""
     finite = np.where(np.isfinite(logs), logs, -700.0)
-    spread = float((finite.max(axis=2) - finite.min(axis=2)).max()) / every
+    spread = float((finite.max(axis=2) - finite.min(axis=2)).max())
     return int(min(20, max(1, math.log(WIDEST) / spread if spread > 0 else 20)))
 
 

@@ -45,7 +45,7 @@ class ProductSVD(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """What `orthogonal_growth` leaves: log|R_ii| (M, k), the last Q (n, k), and if wanted all Q and R, or D U."""
+    """What `orthogonal_growth` leaves: log|R_ii| (M, k), the last Q (n, k), and if wanted all Q (M, n, k) and R (M, k, k), or D U."""
 
     logs: Array
     Q: Array
@@ -75,13 +75,13 @@ def orthogonal_growth(A: Array, Q: Array, every: int = 1, keep: bool = False, tr
     """
     A = np.ascontiguousarray(A)
     (N, n, _), k = A.shape, Q.shape[1]
-    V, M = np.array(Q, order="C"), -(-N // every)
+    V, M = np.array(Q.T, order="C"), -(-N // every)
     logs = np.empty((M, k))
-    Qs, Rs = (np.empty((M, n, k)), np.empty((M, k, k))) if keep else (NONE3, NONE3)
+    Qs, Rs = (np.empty((M, k, n)), np.empty((M, k, k))) if keep else (NONE3, NONE3)
     U, d = (np.eye(k), np.zeros(k)) if triangle else (NONE2, NONE1)
     scratch = (np.empty((k, k)), np.empty((k, k)), np.empty(k))
     qr_growth(gemm_address(np.float64), A, every, V, np.empty_like(V), logs, Qs, Rs, U, d, *scratch)
-    return Growth(logs, V, Qs, Rs, U, d)
+    return Growth(logs, V.T, Qs.transpose(0, 2, 1), Rs, U, d)
 
 
 def log_norms(A: Array, chunk: int = 256) -> Array:

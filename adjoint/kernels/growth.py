@@ -2,14 +2,14 @@
 
     products    P_0 given,  P_{k+1} = A_k P_k                   kept as P_k · 2^{e_k}
 
-    qr          A_k V = Q R, V <- Q, log|R_ii| summed up        (Benettin et al. 1980; the QR method)
+    qr          A_k V = Q R, V <- Q, log|R_ii| summed up        (Benettin et al. 1980: the QR method)
 
     triangle    T <- R T, so that A_{N-1} … A_0 V_0 = V_N T     kept as T = D U, log D and rows of U of size one
 
-The tangent flow V is an (n, k) matrix, one direction a column, one component a row: Gram and Schmidt then run along
-contiguous rows (the right-looking modified form). It is repeated where a direction loses nine tenths of its length,
-since the error of orthogonality is the round-off divided by what is left ("twice is enough", Parlett). A direction of
-which nothing but round-off is left has log R_ii = -inf: the map is singular there, and the direction is drawn anew.
+The directions V lie as the rows of a (k, n) matrix, so that Gram and Schmidt work on contiguous vectors (the modified,
+right-looking form). This is repeated where a direction loses nine tenths of its length, since the error of
+orthogonality is the round-off divided by what is left ("twice is enough", Parlett). A direction of which nothing but
+round-off is left has log R_ii = -inf: the map is singular there, and the direction is drawn anew.
 
 Nothing is allocated; `blas` is the address of the matrix product (`kernels.blas`).
 """
@@ -36,29 +36,29 @@ def _array(dimensions, readonly=False):
 
 
 @jit_reassociating
-def _multiply(blas, A, V, Z):
-    """Z = A V."""
-    n, k = V.shape
+def _through(blas, A, V, Z):
+    """z_i = A v_i for all rows: Z = V Aᵀ."""
+    k, n = V.shape
     if n >= _SMALL:
-        gemm(blas, False, False, A, V, 0.0, Z)
+        gemm(blas, False, True, V, A, 0.0, Z)
         return
-    for i in range(n):
-        for j in range(k):
+    for i in range(k):
+        for j in range(n):
             s = 0.0
             for l in range(n):
-                s += A[i, l] * V[l, j]
+                s += A[j, l] * V[i, l]
             Z[i, j] = s
 
 
 @kernel(void(int64, _array(3, True), _array(3), _array(1)), _SENTENCE)
 def products(blas, A, P, exponents):
-    """Fill P[1:] and exponents[1:] from the first: P_{k+1} = A_k P_k, whose value is P[k] · 2**exponents[k]."""
-    N, n, columns = A.shape[0], P.shape[1], P.shape[2]
+    """Fill P[1:] and exponents[1:] from the first; the value of P_kᵀ is P[k] · 2**exponents[k]."""
+    N, rows, n = A.shape[0], P.shape[1], P.shape[2]
     for k in range(N):
-        _multiply(blas, A[k], P[k], P[k + 1])
+        _through(blas, A[k], P[k], P[k + 1])  # P_{k+1}ᵀ = P_kᵀ A_kᵀ
         largest = 0.0
-        for i in range(n):
-            for j in range(columns):
+        for i in range(rows):
+            for j in range(n):
                 largest = max(largest, abs(P[k + 1, i, j]))
         exponents[k + 1] = exponents[k]
         if largest > 0.0 and not 1e-60 < largest < 1e60:
@@ -66,84 +66,80 @@ def products(blas, A, P, exponents):
             exponents[k + 1] += e
             # In two halves: 2**-e itself can be out of range where the product was nearly so.
             half, rest = math.ldexp(1.0, -(e // 2)), math.ldexp(1.0, -(e - e // 2))
-            for i in range(n):
-                for j in range(columns):
+            for i in range(rows):
+                for j in range(n):
                     P[k + 1, i, j] = P[k + 1, i, j] * half * rest
 
 
 @jit_reassociating
-def _gram_schmidt(V, R, row):
-    """V = Q R with Q in the place of V; whether a direction lost nine tenths of its length or more."""
-    n, k = V.shape
+def _gram_schmidt(V, R, lengths):
+    """Vᵀ = Qᵀ R with Q in the place of V; whether a direction lost nine tenths of its length or more."""
+    k, n = V.shape
     cancelled = False
-    for j in range(k):
-        for i in range(k):
-            R[i, j] = 0.0
-    for j in range(k):  # squared lengths, before anything is taken off
-        row[j] = 0.0
-    for i in range(n):
-        for j in range(k):
-            row[j] += V[i, j] * V[i, j]
-    for j in range(k):
-        r = 0.0
+    for j in range(k):  # before anything is taken off
+        s = 0.0
         for i in range(n):
-            r += V[i, j] * V[i, j]
-        r = math.sqrt(r)
-        whole = math.sqrt(row[j])
-        cancelled |= r < 0.1 * whole
-        if r <= 16.0 * _EPS * whole:  # nothing but round-off, or nothing
+            s += V[j, i] * V[j, i]
+        lengths[j] = math.sqrt(s)
+    for j in range(k):
+        s = 0.0
+        for i in range(n):
+            s += V[j, i] * V[j, i]
+        r = math.sqrt(s)
+        cancelled |= r < 0.1 * lengths[j]
+        if r <= 16.0 * _EPS * lengths[j]:  # nothing but round-off, or nothing
             _draw(V, j)
             r = 0.0
         else:
+            scale = 1.0 / r
             for i in range(n):
-                V[i, j] /= r
+                V[j, i] *= scale
         R[j, j] = r
-        for i in range(n):  # R_j,j+1: = q_jᵀ V_j+1:, and V_j+1: less its part along q_j
-            q = V[i, j]
-            for l in range(j + 1, k):
-                R[j, l] += q * V[i, l]
-        for i in range(n):
-            q = V[i, j]
-            for l in range(j + 1, k):
-                V[i, l] -= q * R[j, l]
+        for l in range(j + 1, k):
+            s = 0.0
+            for i in range(n):
+                s += V[j, i] * V[l, i]
+            R[j, l], R[l, j] = s, 0.0
+            for i in range(n):
+                V[l, i] -= s * V[j, i]
     return cancelled
 
 
 @jit
 def _draw(V, j):
-    """A unit vector orthogonal to the first j columns in column j: the part of a unit vector e_i that they lack."""
-    n = V.shape[0]
+    """A unit vector orthogonal to the first j rows in row j: the part of a unit vector e_i that they lack."""
+    n = V.shape[1]
     best, lack = 0, -1.0
-    for i in range(n):  # |e_i - Q Qᵀ e_i|² = 1 - |row i of Q|²
+    for i in range(n):  # |e_i - Qᵀ Q e_i|² = 1 - |column i of Q|²
         s = 1.0
         for l in range(j):
-            s -= V[i, l] * V[i, l]
+            s -= V[l, i] * V[l, i]
         if s > lack:
             best, lack = i, s
     for i in range(n):
-        V[i, j] = 1.0 if i == best else 0.0
+        V[j, i] = 1.0 if i == best else 0.0
     for _ in range(2):
         for l in range(j):
             s = 0.0
             for i in range(n):
-                s += V[i, l] * V[i, j]
+                s += V[l, i] * V[j, i]
             for i in range(n):
-                V[i, j] -= s * V[i, l]
+                V[j, i] -= s * V[l, i]
     s = 0.0
     for i in range(n):
-        s += V[i, j] * V[i, j]
+        s += V[j, i] * V[j, i]
     s = 1.0 / math.sqrt(s)
     for i in range(n):
-        V[i, j] *= s
+        V[j, i] *= s
 
 
 @jit_reassociating
-def _orthonormalise(V, R, S, row):
-    """V = Q R to round-off, Q in the place of V."""
-    k = V.shape[1]
-    if not _gram_schmidt(V, R, row):
+def _orthonormalise(V, R, S, lengths):
+    """Vᵀ = Qᵀ R to round-off, Q in the place of V."""
+    k = V.shape[0]
+    if not _gram_schmidt(V, R, lengths):
         return
-    _gram_schmidt(V, S, row)  # Q = Q' S: where a direction was drawn anew, R keeps its zero
+    _gram_schmidt(V, S, lengths)  # R <- S R. Where a direction was drawn anew, R keeps its zero
     for i in range(k):
         for j in range(i, k):
             s = 0.0
@@ -189,27 +185,29 @@ def _triangle(R, U, d):
          _array(2), _array(2), _array(1)),
     _SENTENCE,
 )  # fmt: skip
-def qr_growth(blas, A, every, V, Z, logs, Qs, Rs, U, d, R, S, row):
-    """Carry V (n, k) through all A_k, with an orthonormalisation after each `every` steps and after the last.
+def qr_growth(blas, A, every, V, Z, logs, Qs, Rs, U, d, R, S, lengths):
+    """Carry V (k, n) through all A_k, with an orthonormalisation after each `every` steps and after the last.
 
-    logs (M, k) gets log|R_ii| of each of the M = ceil(N / every) of them. Qs (M, n, k), Rs (M, k, k) and the triangle U
-    (n, n), d (n,) are filled if they are not of length 0. Scratch: Z like V; R, S (k, k); row (k,).
+    logs (M, k) gets log|R_ii| of each of the M = ceil(N / every) of them. Qs (M, k, n), Rs (M, k, k) and the triangle U
+    (k, k), d (k,) are filled if they are not of length 0. Scratch: Z like V; R, S (k, k); lengths (k,).
     """
-    N, n, k = A.shape[0], V.shape[0], V.shape[1]
+    N, k, n = A.shape[0], V.shape[0], V.shape[1]
     place, since = 0, 0
     for step in range(N):
-        _multiply(blas, A[step], V, Z)
-        V[:] = Z
+        _through(blas, A[step], V, Z)
+        for i in range(k):
+            for j in range(n):
+                V[i, j] = Z[i, j]
         since += 1
         if since < every and step + 1 < N:
             continue
         since = 0
-        _orthonormalise(V, R, S, row)
+        _orthonormalise(V, R, S, lengths)
         for j in range(k):
             logs[place, j] = math.log(R[j, j]) if R[j, j] > 0.0 else -math.inf
         if Qs.shape[0] > 0:
-            for i in range(n):
-                for j in range(k):
+            for i in range(k):
+                for j in range(n):
                     Qs[place, i, j] = V[i, j]
             for i in range(k):
                 for j in range(k):
