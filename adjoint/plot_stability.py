@@ -48,8 +48,8 @@ def _panels(rows: int, columns: int, width: float = 3.9, height: float = 2.9) ->
     return figure, axes
 
 
-def _legend(ax: Axes, place: str = "best") -> None:
-    ax.legend(fontsize=7.5, frameon=False, loc=place, handlelength=1.8)
+def _legend(ax: Axes) -> None:
+    ax.legend(fontsize=7.5, frameon=False, handlelength=1.8)
 
 
 def plot_growth(report: StabilityReport, file: str | Path | None = None) -> Figure:
@@ -71,13 +71,14 @@ def plot_growth(report: StabilityReport, file: str | Path | None = None) -> Figu
     plane.plot(np.cos(angle), np.sin(angle), color=GREY, lw=0.8)
     z = report.eigenvalues
     shown = slice(None, None, max(1, len(z) // 500))
-    dots = plane.scatter(z[shown].real, z[shown].imag, c=np.repeat(t[:-1][shown], z.shape[1]), s=5, cmap="viridis", lw=0)
+    times = np.repeat(t[:-1][shown], z.shape[1])
+    dots = plane.scatter(z[shown].real, z[shown].imag, c=times, s=5, cmap="viridis", lw=0)
     plane.set(xlabel=r"Re $\mu$", ylabel=r"Im $\mu$", title="eigenvalues of the steps, and the unit circle")
     span = max(float(np.ptp(z.real)), float(np.ptp(z.imag)), 0.05)
     centre = complex((z.real.max() + z.real.min()) / 2, (z.imag.max() + z.imag.min()) / 2)
     plane.set_xlim(centre.real - 0.65 * span, centre.real + 0.65 * span)
     plane.set_ylim(centre.imag - 0.65 * span, centre.imag + 0.65 * span)
-    plane.set_aspect("equal", adjustable="datalim")
+    plane.set_aspect("equal")
     bar = figure.colorbar(dots, ax=plane, pad=0.02)
     bar.set_label("t", fontsize=8)
     bar.ax.tick_params(labelsize=7)
@@ -141,7 +142,8 @@ def plot_exponents(spectrum: LyapunovSpectrum, file: str | Path | None = None) -
     for i, (value, error) in enumerate(zip(spectrum.exponents, spectrum.error, strict=True)):
         colour = COLOURS[i % 7] if few else COLOURS[0]
         label = rf"$\Lambda_{{{i + 1}}} = {value:.4f} \pm {error:.0e}$" if few else None
-        converging.plot(spectrum.time, spectrum.history[:, i] - value, color=colour, lw=1.0 if few else 0.4, label=label)
+        width = 1.0 if few else 0.4
+        converging.plot(spectrum.time, spectrum.history[:, i] - value, color=colour, lw=width, label=label)
         converging.axhspan(-error, error, color=colour, alpha=0.10, lw=0)
     # The first averages are over a block or two; they must not make the rest invisible.
     late = np.abs(spectrum.history[len(spectrum.history) // 8 :] - spectrum.exponents)

@@ -39,12 +39,15 @@ LAYER = {
     "step": NOUNS, "sweeps": NOUNS, "system": NOUNS, "trajectory": NOUNS,
     "analysis": ANALYSIS, "recurrent": ANALYSIS,
     "control": CONTROL,
-    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "plot_stability": FACES, "problem_file": FACES, "problems": FACES,
-    "progress": FACES,
+    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "plot_stability": FACES,
+    "problem_file": FACES, "problems": FACES, "progress": FACES,
     "__init__": PUBLIC, "__main__": PUBLIC,
 }
-# A solution, and a report on stability, shows its own picture; the import waits in the method until someone asks for it.
-UPWARDS = {("control/solution.py", "adjoint.plot"), ("analysis/report.py", "adjoint.plot_stability")}
+# Solutions and reports on stability show their own pictures; the import waits in the method until someone asks for it.
+UPWARDS = {
+    ("control/solution.py", "adjoint.plot"),
+    *((f"analysis/{name}.py", "adjoint.plot_stability") for name in ("filter", "lyapunov", "report")),
+}
 
 # The compiled loops are functions over arrays. These modules are about compiling them, and may be ordinary Python.
 COMPILERS = {"announce.py", "blas.py", "jit.py", "__init__.py"}

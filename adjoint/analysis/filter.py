@@ -2,7 +2,7 @@
 
 For a linear time-invariant system the backward sweep is a convolution with future errors:
 
-    x_{k+1} = A x_k + B u_k                  y_k = C x_k            J's error signal e_k = ∂J/∂y_k enters as q_k = Cᵀ e_k
+    x_{k+1} = A x_k + B u_k                  y_k = C x_k;      the error signal e_k = ∂J/∂y_k enters as q_k = Cᵀ e_k
     λ_k     = Aᵀ λ_{k+1} + Cᵀ e_k            λ_k = Σ_{j>=0} (Aᵀ)ʲ Cᵀ e_{k+j}
     g_k     = Bᵀ λ_{k+1}
 
@@ -15,13 +15,14 @@ The forward response is F(z) = C (zI - A)⁻¹ B. On the unit circle 1/z is the 
 
     G(z) = Bᵀ (z̄ I - Aᵀ)⁻¹ Cᵀ = F(z)ᴴ:
 
-the backward pass amplifies each frequency exactly as the forward pass does, and turns its phase the other way: it is the
-same filter run in reverse time. A network that does not respond to a frequency cannot be taught by errors of it.
+the backward pass amplifies each frequency exactly as the forward pass does, and turns its phase the other way: it is
+the same filter run in reverse time. A network that does not respond to a frequency cannot be taught by errors of it.
 
 The sum converges, and the filter is stable, if ρ(A) < 1. For x' = A_c x + B_c u under a method with step h, A and B are
 the Jacobians of the step, and h L(e^{iωh}) = (-iω I - A_cᵀ)⁻¹ Cᵀ + (h/2) Cᵀ + O(h²): the continuous adjoint's filter.
 
-The responses come from a Hessenberg form of Aᵀ (Laub 1981), in O(n²) for each frequency and column (`kernels.resolvent`).
+The responses come from a Hessenberg form of Aᵀ (Laub 1981), in O(n²) for each frequency and error
+(`kernels.resolvent`).
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def backward_filter(
     Parameters
     ----------
     A : array_like (n, n), or Trajectory
-        The Jacobian of a step; or a trajectory that rests at a fixed point (see `rest`), from which A, B and h are taken.
+        The Jacobian of a step; or a trajectory that rests at a fixed point (see `rest`), which tells A, B and h.
     B : array_like (n, m), optional
         ∂Φ/∂u; default none.
     C : array_like (r, n), optional
@@ -185,12 +186,12 @@ def backward_filter(
             raise InputError("backward_filter: a trajectory brings its own B and h; pass C and omega only.")
         matrix, inputs, h = _at_rest(A)
     else:
-        matrix = square_matrix("backward_filter", A)
+        if np.iscomplexobj(A):
+            raise InputError("backward_filter: A is complex; expected the real Jacobian of a step.")
+        matrix = square_matrix("backward_filter", A).real
         inputs = np.zeros((len(matrix), 0)) if B is None else np.array(B, dtype=np.float64)
     n = len(matrix)
     outputs = np.eye(n) if C is None else np.array(C, dtype=np.float64)
-    if np.iscomplexobj(matrix):
-        raise InputError("backward_filter: A is complex; expected the real Jacobian of a step.")
     if inputs.ndim != 2 or len(inputs) != n or outputs.ndim != 2 or outputs.shape[1] != n or not len(outputs):
         raise InputError(f"backward_filter: B has shape {inputs.shape} and C {outputs.shape}; A has {matrix.shape}, so "
                          f"expected ({n}, m) and (r, {n}).")
@@ -229,7 +230,7 @@ def _at_rest(trajectory: Trajectory) -> tuple[Array, Array, float]:
     differ = np.abs(A - A[0]).max(axis=(1, 2)) > 1e-6 * (1 + np.abs(A[0]).max())
     if differ.any() or not np.allclose(h, h[0], rtol=1e-6):
         k = int(np.argmax(differ)) if differ.any() else int(np.argmax(np.abs(h - h[0])))
-        raise InputError(f"backward_filter: the step {k} of the trajectory of {trajectory.system.name!r} differs from its "
+        raise InputError(f"backward_filter: step {k} of the trajectory of {trajectory.system.name!r} differs from the "
                          "first; a transfer function belongs to one linear step. Linearise at rest: pass "
                          "rest(system, x0, …), or a matrix A.")
     return A[0].copy(), B[0].copy(), float(abs(h[0]))
@@ -280,8 +281,9 @@ def fixed_point(
         x = x + step
         if not np.isfinite(x).all():
             break
-    raise AdjointError(f"fixed_point: Newton's method found none of system {system.name!r} from {x0!r} (|Φ(x) - x| = "
-                       f"{np.linalg.norm(residual):.2g} at the end). Start nearer: from the last state of a long rollout.")
+    raise AdjointError(f"fixed_point: Newton's method found none of system {system.name!r} from {x0!r}; at the end "
+                       f"|Φ(x) - x| = {np.linalg.norm(residual):.2g}. Start nearer: from the last "
+                       "state of a long rollout.")
 
 
 def rest(
@@ -312,7 +314,7 @@ def rest(
 
 
 def measured_response(trajectory: Trajectory, omega: float, C: ArrayLike | None = None) -> tuple[Complex, Complex]:
-    """What the backward sweep itself does to sinusoidal errors along a trajectory: λ_0 and g_0 for e_k = ê e^{iω(t_k - t_0)}.
+    """What the backward sweep itself does to sinusoidal errors: λ_0 and g_0 for e_k = ê e^{iω(t_k - t_0)}.
 
     Two sweeps for each error: the seeds are the cosine, then the sine. Along a path at rest that is long enough for the
     end to be forgotten (ρ(A)ᴺ small), this is the response that `backward_filter` predicts; along any other path it is

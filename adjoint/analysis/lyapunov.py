@@ -115,7 +115,8 @@ class LyapunovSpectrum:
         short = f" of {self.requested} (interrupted)" if self.steps < self.requested else ""
         head = f"{self.system.name}: Lyapunov exponents per {unit}, {self.steps} steps{short}{by}"
         if self.exponents.ndim == 2:
-            rows = [f"  path {b:<4} " + "  ".join(f"{value:9.5f}" for value in row[:6]) + ("  …" if len(row) > 6 else "")
+            more = "  …" if self.exponents.shape[1] > 6 else ""
+            rows = [f"  path {b:<4} " + "  ".join(f"{value:9.5f}" for value in row[:6]) + more
                     for b, row in enumerate(self.exponents[:20])]
             return "\n".join([head, *rows, *(["  …"] if len(self.exponents) > 20 else [])])
         shown = range(len(self.exponents)) if len(self.exponents) <= 12 else [*range(8), *range(-2, 0)]
@@ -361,8 +362,9 @@ def covariant_vectors(
     R = np.concatenate(Rs)
     zero = np.argwhere(np.diagonal(R, axis1=1, axis2=2) == 0)
     if zero.size:
-        raise InputError(f"covariant_vectors: direction {zero[0, 1]} is lost at t = {np.concatenate(times)[zero[0, 0]]:g}: "
-                         f"the map of {system.name!r} is singular there. Pass k <= {zero[:, 1].min()}.")
+        t = np.concatenate(times)[zero[0, 0]]
+        raise InputError(f"covariant_vectors: direction {zero[0, 1]} is lost after t = {t:g}: the map of "
+                         f"{system.name!r} is singular there. Pass k <= {zero[:, 1].min()}.")
     M, width = steps // every, run.k
     C, logs = np.empty((len(R) + 1, width, width)), np.empty((len(R), width))
     C[-1] = np.triu(np.random.default_rng(2).uniform(0.5, 1.0, (width, width)))

@@ -18,8 +18,9 @@ one goes to the right as far as σ_ε reaches; and so on, with quadratic converg
 likewise on circles and rays.
 
 For the Kreiss constant: α_ε increases with ε, so on an interval [a, b] of ε the ratio α_ε / ε is at most α_b / a.
-Intervals are cut until the largest of these bounds is within the tolerance of the largest value. That value is a certified lower bound (it is attained at a point z), and the largest
-bound is an upper one, up to the round-off of the eigenvalue problems.
+Intervals are cut until the largest of these bounds is within the tolerance of the largest value. That value is a
+certified lower bound (it is attained at a point z), and the largest bound is an upper one, up to the round-off of the
+eigenvalue problems.
 
 References: Trefethen, Embree, *Spectra and Pseudospectra*, chapters 14, 17, 18; Burke, Lewis, Overton, IMA J. Numer.
 Anal. 23 (2003) 359 (criss-cross); Mengi, Overton, IMA J. Numer. Anal. 25 (2005) 648 (radius); Spijker, BIT 31 (1991)
@@ -88,7 +89,9 @@ def transient_growth(A: ArrayLike, steps: int | None = None, times: ArrayLike | 
     if steps is not None:
         if not isinstance(steps, int | np.integer) or steps < 1:
             raise InputError(f"transient_growth: steps is {steps!r}; expected a positive integer.")
-        real = np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]]) if np.iscomplexobj(matrix) else matrix
+        real = matrix.real
+        if np.iscomplexobj(matrix):  # the same norms
+            real = np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]])
         return log_norms(np.tile(real, (int(steps), 1, 1)))
     t = np.array(times, dtype=np.float64)
     if t.ndim != 1 or not np.isfinite(t).all():
@@ -258,7 +261,7 @@ class _Lines:
         self.A, self.eye = A, np.eye(len(A))
         self.period = math.inf
 
-    def far(self, eigenvalues: Complex) -> tuple[float, float]:
+    def far(self, eigenvalues: NDArray[np.complexfloating]) -> tuple[float, float]:
         """(reach, place) of the eigenvalue that reaches farthest."""
         z = eigenvalues[np.argmax(eigenvalues.real)]
         return float(z.real), float(z.imag)
@@ -289,7 +292,7 @@ class _Circles:
         self.A, self.eye = A, np.eye(len(A))
         self.period = 2 * math.pi
 
-    def far(self, eigenvalues: Complex) -> tuple[float, float]:
+    def far(self, eigenvalues: NDArray[np.complexfloating]) -> tuple[float, float]:
         z = eigenvalues[np.argmax(np.abs(eigenvalues))]
         return float(abs(z)), float(np.angle(z))
 
@@ -313,7 +316,7 @@ class _Circles:
         return complex(reach * math.cos(place), reach * math.sin(place))
 
 
-def _near_axis(values: Complex, size: float) -> Array:
+def _near_axis(values: NDArray[np.complexfloating], size: float) -> Array:
     """Imaginary parts of the eigenvalues that are imaginary up to the round-off of a double one."""
     return np.sort(values.imag[np.abs(values.real) <= 1e-7 * size])
 
@@ -354,8 +357,8 @@ class Kreiss:
     upper : float
     z : complex
     growth_bound : float
-        e n · upper, which no power (or exponential) of A exceeds in norm; `lower` is exceeded by one, or by as little as
-        one likes.
+        e n · upper, which no power (or exponential) of A exceeds in norm; some come as near to `lower` as one likes, or
+        exceed it.
     """
 
     lower: float

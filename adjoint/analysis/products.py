@@ -7,10 +7,10 @@
 
 Perturbations run forward and costates backward through the same matrix, so they share Σ: V is where the QR method ends
 that goes backward with the A_kᵀ, and W is where it ends when it goes forward from there. What is left between the two
-is a triangle T, nearly diagonal, which is kept as D U with the logarithm of D (`kernels.growth`). It is made diagonal by
-QR factorisations of T, Tᵀ, … (the logarithms of D never meet a sum), and within groups of singular values too close to
-each other for that by LAPACK's Jacobi method (gejsv), which is accurate for graded matrices. So every singular value
-has small relative error, be it 1e300 times smaller than the first.
+is a triangle T, nearly diagonal, which is kept as D U with the logarithm of D (`kernels.growth`). It is made diagonal
+by QR factorisations of T, Tᵀ, … (the logarithms of D never meet a sum), and within groups of singular values too close
+to each other for that by LAPACK's Jacobi method (gejsv), which is accurate for graded matrices. So every singular
+value has a small relative error, be it 1e300 times smaller than the first.
 
 References: Stewart, SIAM J. Matrix Anal. Appl. 18 (1997) 849 (QR iterations on products); Dieci, Van Vleck, SIAM Rev.
 50 (2008); Drmač, Veselić, SIAM J. Matrix Anal. Appl. 29 (2008) 1322 (gejsv).
@@ -18,6 +18,7 @@ References: Stewart, SIAM J. Matrix Anal. Appl. 18 (1997) 849 (QR iterations on 
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ class ProductSVD(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """What `orthogonal_growth` leaves: log|R_ii| (M, k), the last Q (n, k), and if wanted all Q (M, n, k) and R (M, k, k), or D U."""
+    """What `orthogonal_growth` leaves: log|R_ii| (M, k), the last Q (n, k); if wanted all Q (M, n, k) and R, or D U."""
 
     logs: Array
     Q: Array
@@ -162,7 +163,7 @@ def _graded_svd(d: Array, U: Array, W: Array, V: Array) -> ProductSVD:
             d, U = _rows_scaled(R, d)
     logs, left, right = np.full(n, -np.inf), np.zeros((n, n)), np.zeros((n, n))
     ends = [0, *(np.flatnonzero(_coupling(U) <= NEGLIGIBLE) + 1), n]
-    for first, last in zip(ends[:-1], ends[1:], strict=True):
+    for first, last in itertools.pairwise(ends):
         block = slice(first, last)
         logs[block], left[block, block], right[block, block] = _jacobi(d[block], U[block, block])
     order = np.argsort(-logs, kind="stable")

@@ -148,7 +148,7 @@ class StabilityReport:
         return int(np.argmax(large)) if large.any() else None
 
     def shooting(self, bound: float = 1e4) -> Shooting:
-        """Where to cut the horizon so that no interval amplifies a perturbation of its first state by more than `bound`.
+        """Where to cut the horizon so that no interval amplifies a perturbation of its first state beyond `bound`.
 
         Parameters
         ----------
@@ -181,12 +181,13 @@ class StabilityReport:
                     f"start, and less than {_power(-8.0)} gets further back than {steps} steps.")
         if back > math.log10(LARGE):
             return f"costates grow by {_power(back)} on the way back; gradients with respect to late states dominate."
-        return f"perturbations grow by {_power(most)} at most, and are {_power(end)} of their size at the end: harmless."
+        return f"perturbations grow by {_power(most)} at most, and by {_power(end)} up to the end: harmless."
 
     def __str__(self) -> str:
         path, rows = self.trajectory, []
         largest, radius = self.singular_values[:, 0], self.spectral_radius
-        rows.append(("steps", f"{self.N}, t = {path.t[0]:g} … {path.t[-1]:g}, {path.system.n} state{'s' if path.system.n > 1 else ''}"))
+        states = "1 state" if path.system.n == 1 else f"{path.system.n} states"
+        rows.append(("steps", f"{self.N}, t = {path.t[0]:g} … {path.t[-1]:g}, {states}"))
         rows.append(("spectral radius", f"{radius.min():.6g} … {radius.max():.6g}   of one step (largest at step "
                                         f"{radius.argmax()})"))
         rows.append(("norm", f"{largest.min():.6g} … {largest.max():.6g}   of one step (largest at step "
@@ -194,8 +195,8 @@ class StabilityReport:
         k = int(self.log_forward.argmax())
         rows.append(("perturbations", f"{_power(self.log_forward[-1] / LN10)} at the end, {_power(self.transient)} at "
                                       f"most (t = {path.t[k]:g})"))
-        rows.append(("gradient", f"{self.growth_per_step:.6g} per step on average, {_power(self.log_backward[0] / LN10)}"
-                                 " over all"))
+        rows.append(("gradient", f"{self.growth_per_step:.6g} per step on average, "
+                                 f"{_power(self.log_backward[0] / LN10)} over all"))
         holds = "holds" if self.bound_holds else "FAILS"
         rows.append(("bound on λ", f"{holds}: the sweep's costate reaches {100 * self.excess:.3g} % of it"))
         shown = self.exponents[:6]
@@ -267,8 +268,8 @@ def stability(trajectory: Trajectory, seed: ArrayLike | None = None) -> Stabilit
     n, system = trajectory.system.n, trajectory.system
     lam = np.full(n, n**-0.5) if seed is None else np.array(seed, dtype=np.float64)
     if lam.shape != (n,) or not np.isfinite(lam).all() or not lam.any():
-        raise InputError(f"stability: the seed is {seed!r}; expected {n} finite numbers, not all zero, one for each state "
-                         f"of system {system.name!r}.")
+        raise InputError(f"stability: the seed is {seed!r}; expected {n} finite numbers, not all zero, one for each "
+                         f"state of system {system.name!r}.")
     _check_finite(trajectory)
     Jacobians = linearize(trajectory).A
     costate = sweep(trajectory, dx=np.broadcast_to(lam, trajectory.x[..., -1, :].shape)).costate
@@ -296,7 +297,7 @@ def _report(trajectory: Trajectory, A: Array, seed: Array, costate: Array) -> St
               growing, grown, seed, costate)  # fmt: skip
     for array in arrays:
         array.setflags(write=False)
-    return StabilityReport(trajectory, *arrays)
+    return StabilityReport(trajectory, *arrays)  # type: ignore[arg-type]  # one of them is complex
 
 
 def _check_finite(trajectory: Trajectory) -> None:

@@ -58,7 +58,7 @@ class Shooting:
 
 
 def divide(A: Array, bound: float) -> Shooting:
-    """Cut N steps from left to right into intervals that amplify by at most `bound` each, every one as long as it can be.
+    """Cut N steps from left to right into intervals that amplify by at most `bound` each, as long as they can be.
 
     Parameters
     ----------
@@ -126,7 +126,8 @@ def shooting_condition(A: ArrayLike, start: ArrayLike, end: ArrayLike, knots: Ar
         raise InputError(f"shooting_condition: A has shape {jacobians.shape}; expected (N, n, n).")
     N, n = jacobians.shape[:2]
     if B0.shape != (n, n) or BN.shape != (n, n):
-        raise InputError(f"shooting_condition: start and end have shapes {B0.shape} and {BN.shape}; expected ({n}, {n}).")
+        raise InputError(f"shooting_condition: start and end have shapes {B0.shape} and {BN.shape}; "
+                         f"expected ({n}, {n}).")
     if places.ndim != 1 or places.size < 2 or places[0] != 0 or places[-1] != N or (np.diff(places) <= 0).any():
         raise InputError(f"shooting_condition: knots is {knots!r}; expected integers increasing from 0 to {N}.")
     K = places.size - 1

@@ -4,9 +4,9 @@
                 two triangular solves a step
     response    Y = (I - z H)⁻¹ X, H upper Hessenberg: Gaussian elimination of one subdiagonal, rows exchanged in pairs
 
-For the norm, several points go through the same triangle side by side (`LANES`): real and imaginary parts are kept apart and
-the lanes are the last axis, so that each line of a solve is a vector instruction. The Ritz value of Lanczos' method
-never exceeds the eigenvalue, hence σ_min is approached from above.
+For the norm, several points go through the same triangle side by side (`LANES`): real and imaginary parts are kept
+apart and the lanes are the last axis, so that each line of a solve is a vector instruction. The Ritz value of Lanczos'
+method never exceeds the eigenvalue, hence σ_min is approached from above.
 
 References: Lui, SIAM J. Sci. Comput. 18 (1997) 565, and Trefethen, Acta Numerica 8 (1999) 247 (pseudospectra by Schur
 form and inverse Lanczos); Laub, IEEE Trans. Autom. Control 26 (1981) 407 (frequency response by Hessenberg form).
@@ -24,7 +24,7 @@ from adjoint.kernels.jit import jit_reassociating
 __all__ = ["LANES", "STEPS", "hessenberg_response", "smallest_singular"]
 
 LANES = 8
-STEPS = 40  # of Lanczos' method at most: a matrix with that many nearly equal least singular values is far from any point
+STEPS = 40  # of Lanczos' method at most
 
 _SENTENCE = "compiling the kernels of the resolvent (once; kept on disk)"
 
@@ -126,8 +126,8 @@ def smallest_singular(
     """out[l] = σ_min(z_l I - T) for all points z.
 
     T = Tr + i Ti and its transpose S. Lanczos' method stops where the estimates of the eigenvalue 1/σ² of all lanes
-    change by less than 2·`tolerance`, relatively. start (n, LANES): unit columns. Scratch: d, v, q, p (n, LANES), alpha,
-    beta (STEPS, LANES).
+    change by less than 2·`tolerance`, relatively. start (n, LANES): unit columns. Scratch: d, v, q, p (n, LANES),
+    alpha, beta (STEPS, LANES).
     """
     n, points = Tr.shape[0], zr.size
     for first in range(0, points, LANES):
@@ -194,7 +194,7 @@ def smallest_singular(
 @kernel(void(_array(complex128, 2, True), _array(complex128, 1, True), _array(complex128, 2, True),
              _array(complex128, 3), _array(complex128, 2)), _SENTENCE)  # fmt: skip
 def hessenberg_response(H, z, X, Y, M):
-    """Y[f] = (I - z_f H)⁻¹ X for upper Hessenberg H (n, n) and X (n, r); inf where the matrix is singular. M: (n, n)."""
+    """Y[f] = (I - z_f H)⁻¹ X for upper Hessenberg H (n, n), X (n, r); inf where the matrix is singular. M: (n, n)."""
     n, r = X.shape
     for f in range(z.size):
         for i in range(n):
