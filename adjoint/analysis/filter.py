@@ -112,7 +112,8 @@ class BackwardFilter:
         bands = ", ".join(f"{a:.4g} … {b:.4g}" for a, b in self.amplified) or "none"
         state = "stable" if self.stable else "UNSTABLE: costates of long sweeps grow instead of settling"
         lines = [
-            f"backward filter of {len(self.A)} states, {self.B.shape[1]} controls, {self.C.shape[0]} errors",
+            "backward filter of " + ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in (
+                (len(self.A), "state"), (self.B.shape[1], "control"), (len(self.C), "error"))),
             f"  spectral radius  {self.spectral_radius:.6g} ({state})",
             f"  frequencies      {omega[0]:.4g} … {omega[-1]:.4g} rad per unit of time, Nyquist {math.pi / self.h:.4g}",
             f"  gain             {gain.min():.4g} … {gain.max():.4g}, largest at {omega[peak]:.4g}",

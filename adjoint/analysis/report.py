@@ -173,7 +173,7 @@ class StabilityReport:
             if most > end + 1:
                 text += f" on the way (by {_power(end)} at the end)"
             return (f"{text}. Shoot from {len(cut.amplification)} intervals to keep the amplification of each below "
-                    f"{_power(math.log10(cut.amplification.max()))}.")
+                    f"{_power(4.0)}.")
         if self.log_backward[0] < math.log(SMALL):
             steps = self.vanishing_horizon(8.0)
             what = "vanishes" if np.isfinite(self.log_backward[0]) else "is lost in a singular map"
@@ -330,6 +330,6 @@ def _power(decades: float) -> str:
     """10**decades for people."""
     if decades == -math.inf:
         return "0"
-    if -3 <= decades < 5:
+    if -3 <= decades < 3:
         return f"{10**decades:.3g}"
     return f"1e{decades:.0f}"
