@@ -318,12 +318,11 @@ def _positive(name: str, value: float) -> float:
 
 
 def _lengths(a: Array) -> Array:
-    """|a_k| without overflow of the squares."""
-    size = np.abs(a).max(axis=-1, keepdims=True)
-    safe = np.where((size > 0) & np.isfinite(size), size, 1.0)
-    return np.where(np.isfinite(size), size, np.inf)[:, 0] * np.linalg.norm(
-        np.where(np.isfinite(a), a, 0.0) / safe, axis=-1
-    ) if a.size else np.zeros(len(a))
+    """|a_k| without overflow of the squares; inf where an entry is not finite."""
+    size = np.abs(a).max(axis=1)
+    finite = np.isfinite(size)
+    scale = np.where(finite & (size > 0), size, 1.0)
+    return np.where(finite, scale * np.linalg.norm(np.where(finite[:, None], a, 0.0) / scale[:, None], axis=1), np.inf)
 
 
 def _power(decades: float) -> str:

@@ -134,9 +134,10 @@ def shooting_condition(A: ArrayLike, start: ArrayLike, end: ArrayLike, knots: Ar
     matrix, whole = np.zeros(((K + 1) * n, (K + 1) * n)), np.eye(n)
     for j in range(K):
         M = np.eye(n)
-        for step in jacobians[places[j] : places[j + 1]]:
-            M = step @ M
-        whole = M @ whole
+        with np.errstate(over="ignore", invalid="ignore"):  # then the condition is inf
+            for step in jacobians[places[j] : places[j + 1]]:
+                M = step @ M
+            whole = M @ whole
         matrix[j * n : (j + 1) * n, j * n : (j + 1) * n] = -M
         matrix[j * n : (j + 1) * n, (j + 1) * n : (j + 2) * n] = np.eye(n)
     matrix[K * n :, :n], matrix[K * n :, K * n :] = B0, BN
