@@ -39,7 +39,7 @@ from adjoint.trajectory import Trajectory
 __all__ = ["CovariantVectors", "LyapunovSpectrum", "covariant_vectors", "lyapunov"]
 
 Array = NDArray[np.float64]
-PIECE = 2_000_000  # numbers of Jacobians in memory at once
+PIECE = 400_000  # numbers of Jacobians in memory at once
 TRIAL = 100  # steps that tell how fast the directions part
 WIDEST = 1e6  # how much further one direction may grow than another between two orthonormalisations
 
@@ -229,19 +229,19 @@ def lyapunov(
     try:
         for path in run.pieces(total, stops=(trial, run.transient)):
             logs = run.carry(linearize(path).A, spacing)
-            done = run.done + len(path)
-            if done > run.transient:
+            first = run.done - len(path)
+            if first >= run.transient:
                 # Each stretch between two orthonormalisations belongs to the block that it ends in.
                 ends = np.minimum(np.arange(1, logs.shape[1] + 1) * spacing, len(path))
-                block = (run.done - run.transient + ends - 1) * blocks // steps
+                block = (first - run.transient + ends - 1) * blocks // steps
                 np.add.at(sums, block, logs.transpose(1, 0, 2))
                 np.add.at(lengths, block, np.diff(ends, prepend=0))
-            if run.done < trial:
+            if first < trial:
                 spacing = _spacing(logs)
             if progress is not None:
-                progress(done, total)
+                progress(run.done, total)
     except KeyboardInterrupt:
-        if run.done - run.transient < 2 * steps / blocks:
+        if lengths.sum() < 2 * steps / blocks:
             raise
     finished = int(lengths.sum())
     whole = lengths > 0.5 * steps / blocks  # all, unless the run was interrupted
@@ -425,8 +425,8 @@ class _Run:
         return self.t0 + self.done * self.h
 
     def pieces(self, steps: int, multiple: int = 1, stops: tuple[int, ...] = ()) -> Iterator[Trajectory]:
-        """The next `steps` steps as trajectories of bounded length, none of which runs over a stop; x moves on when one
-        has been used. The lengths of all but the last are multiples of `multiple`.
+        """The next `steps` steps as trajectories of bounded length, none of which runs over a stop; x is the end of the
+        last one. The lengths of all but the last are multiples of `multiple`.
         """
         size, last = max(1, self.piece // multiple) * multiple, self.done + steps
         while self.done < last:
@@ -434,9 +434,9 @@ class _Run:
             t = self.t0 + self.h * np.arange(self.done, self.done + count + 1.0)
             u = self.u[self.done : self.done + count] if isinstance(self.u, np.ndarray) and self.u.ndim == 2 else self.u
             path = rollout(self.system, self.x, u, t, self.p, self.method)
-            yield path
             self.x = path.x[..., -1, :]
             self.done += count
+            yield path
 
     def carry(self, A: Array, every: int) -> Array:
         """V through the Jacobians of a piece; log R_ii (paths, M, k)."""
