@@ -219,7 +219,7 @@ def _costate_response(A: Array, C: Array, z: Complex) -> Complex:
     Y = np.empty((z.size, *X.shape), dtype=np.complex128)
     with np.errstate(all="ignore"):
         hessenberg_response(np.ascontiguousarray(H, np.complex128), z, X, Y, np.empty(H.shape, np.complex128))
-    return np.asarray(Q @ Y)
+        return np.asarray(Q @ Y)
 
 
 def _at_rest(trajectory: Trajectory) -> tuple[Array, Array, float]:

@@ -391,7 +391,9 @@ def kreiss_constant(A: ArrayLike, continuous: bool = False, tolerance: float = 1
     matrix = square_matrix("kreiss_constant", A).astype(np.complex128)
     if not 0 < tolerance < 1:
         raise InputError(f"kreiss_constant: tolerance is {tolerance}; expected a number between 0 and 1.")
-    n, size = len(matrix), max(float(np.linalg.norm(matrix, 2)), 1e-300)
+    n, size = len(matrix), float(np.linalg.norm(matrix, 2))
+    if size == 0:
+        return Kreiss(1.0, 1.0, complex(math.inf), math.e * n)
     geometry: _Lines | _Circles = _Lines(matrix) if continuous else _Circles(matrix)
     edge = 0.0 if continuous else 1.0
     far = geometry.far(np.linalg.eigvals(matrix))

@@ -86,7 +86,7 @@ def _solve_adjoint(Sr, Si, dr, di, vr, vi):
 def _largest(alpha, beta, steps, w, guess, accuracy):
     """The largest eigenvalue of a symmetric tridiagonal matrix: bisection by the signs of its pivots.
 
-    Between `guess` (a Ritz value of fewer steps, hence below) and Gershgorin's bound.
+    Between `guess` (a Ritz value of fewer steps, hence below) and Gershgorin's bound; the lower end is returned.
     """
     high = guess
     for k in range(steps):
@@ -112,7 +112,7 @@ def _largest(alpha, beta, steps, w, guess, accuracy):
             high = middle
         else:
             low = middle
-    return 0.5 * (low + high)
+    return low
 
 
 @kernel(
