@@ -26,13 +26,14 @@ from adjoint.kernels.jit import jit, jit_reassociating
 
 __all__ = ["backward_vectors", "products", "qr_growth"]
 
+_CONTIGUOUS = "C"
 _SENTENCE = "compiling the kernels of the tangent flow (once; kept on disk)"
 _SMALL = 10  # below this size a call of BLAS costs more than it saves
 _EPS = 2.0**-52
 
 
 def _array(dimensions, readonly=False):
-    return types.Array(float64, dimensions, "C", readonly=readonly)
+    return types.Array(float64, dimensions, _CONTIGUOUS, readonly=readonly)
 
 
 @jit_reassociating

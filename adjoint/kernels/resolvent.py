@@ -26,11 +26,12 @@ __all__ = ["LANES", "STEPS", "hessenberg_response", "smallest_singular"]
 LANES = 8
 STEPS = 40  # of Lanczos' method at most
 
+_CONTIGUOUS = "C"
 _SENTENCE = "compiling the kernels of the resolvent (once; kept on disk)"
 
 
 def _array(number, dimensions, readonly=False):
-    return types.Array(number, dimensions, "C", readonly=readonly)
+    return types.Array(number, dimensions, _CONTIGUOUS, readonly=readonly)
 
 
 @jit_reassociating
