@@ -5,11 +5,13 @@
 `plot_exponents`       Lyapunov exponents against the time averaged over, with their errors
 `plot_filter`          gain and phase of the backward sweep
 `plot_pseudospectrum`  σ_min(zI - A) in the complex plane, with eigenvalues and numerical range
+`plot_spectra`         eigenvalues of some matrices side by side: a network before and after training
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from adjoint.analysis.report import StabilityReport
 from adjoint.errors import InputError
 from adjoint.plot import COLOURS, DASHES, GREY, Picture, _finish, _title
 
-__all__ = ["plot_exponents", "plot_filter", "plot_growth", "plot_pseudospectrum"]
+__all__ = ["plot_exponents", "plot_filter", "plot_growth", "plot_pseudospectrum", "plot_spectra"]
 
 Array = NDArray[np.float64]
 LN10 = math.log(10.0)
@@ -265,6 +267,35 @@ def plot_pseudospectrum(
     ax.plot(np.cos(angle), np.sin(angle), color="k", lw=0.7, ls=":", label="unit circle", scalex=False, scaley=False)
     ax.set(xlabel="Re z", ylabel="Im z", aspect="equal")
     ax.legend(fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.1)
+    return _finish(figure, file)
+
+
+def plot_spectra(matrices: Mapping[str, ArrayLike], file: str | Path | None = None) -> Figure:
+    """Draw the eigenvalues of some matrices side by side, with the unit circle.
+
+    Parameters
+    ----------
+    matrices : dict from title to array_like (n, n)
+    file : path, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    checked = {title: square_matrix("plot_spectra", A) for title, A in matrices.items()}
+    if not checked:
+        raise InputError("plot_spectra: there is no matrix; pass a dict of titles and matrices.")
+    figure, axes = _panels(1, len(checked), width=3.0, height=3.0)
+    values = {title: np.linalg.eigvals(A) for title, A in checked.items()}
+    reach = 1.08 * max(1.0, *(float(np.abs(z).max()) for z in values.values()))
+    angle = np.linspace(0, 2 * math.pi, 400)
+    for ax, (title, z) in zip(axes, values.items(), strict=True):
+        ax.plot(np.cos(angle), np.sin(angle), color=GREY, lw=0.8)
+        ax.plot(z.real, z.imag, ".", color=COLOURS[0], ms=5)
+        radius, norm = float(np.abs(z).max()), float(np.linalg.norm(checked[title], 2))
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel=r"Re $\mu$")
+        _head(ax, f"{title}: ρ = {radius:.3g}, norm {norm:.3g}")
+    axes[0].set_ylabel(r"Im $\mu$")
     return _finish(figure, file)
 
 

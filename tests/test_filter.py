@@ -14,6 +14,7 @@ import adjoint
 from adjoint import recurrent
 from adjoint.analysis import backward_filter, fixed_point, measured_response, rest
 from adjoint.errors import AdjointError, InputError
+from adjoint.plot_stability import plot_spectra
 
 
 def stable(seed, n, m=2, r=3, radius=0.9):
@@ -144,6 +145,14 @@ def test_the_report_and_the_picture(tmp_path):
     assert (tmp_path / "bode.png").stat().st_size > 10_000
     assert figure.axes[0].get_xscale() == "log" and len(figure.axes[1].lines) >= 3
     assert any("several errors" in t.get_text() for t in backward_filter(np.eye(2) / 2).plot().axes[1].texts)
+
+
+def test_spectra_side_by_side(tmp_path):
+    A = stable(1, 20)[0]
+    figure = plot_spectra({"before": A, "after": 1.2 * A}, tmp_path / "spectra.png")
+    assert [ax.get_title(loc="left").split(",")[0] for ax in figure.axes] == ["before: ρ = 0.9", "after: ρ = 1.08"]
+    with pytest.raises(InputError, match="no matrix"):
+        plot_spectra({})
 
 
 @pytest.mark.parametrize(("call", "message"), [

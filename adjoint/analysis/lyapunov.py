@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -441,12 +442,16 @@ class _Run:
     def carry(self, A: Array, every: int) -> Array:
         """V through the Jacobians of a piece; log R_ii (paths, M, k)."""
         blocks = A.reshape(self.paths, -1, self.system.n, self.system.n)
-        logs = []
-        for b in range(self.paths):
+
+        def one(b: int) -> Array:
             growth = orthogonal_growth(blocks[b], self.V[b], every)
             self.V[b] = growth.Q
-            logs.append(growth.logs)
-        return np.array(logs)
+            return growth.logs
+
+        if self.paths == 1:
+            return one(0)[None]
+        with ThreadPoolExecutor() as pool:  # the kernel releases the interpreter's lock
+            return np.array(list(pool.map(one, range(self.paths))))
 
 
 def _spacing(logs: Array) -> int:

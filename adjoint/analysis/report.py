@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,6 @@ class StabilityReport:
         A single path.
     A : array (N, n, n)
         The Jacobians A_k of the steps.
-    eigenvalues : complex array (N, n)
-        Of each A_k, by decreasing modulus. (They do not decide what the product of different A_k does.)
-    singular_values : array (N, n)
-        Of each A_k, decreasing.
     log_forward : array (N+1,)
         log ‖A_{k-1} … A_0‖: the growth of perturbations of x_0 up to knot k.
     log_backward : array (N+1,)
@@ -69,8 +66,6 @@ class StabilityReport:
 
     trajectory: Trajectory
     A: Array
-    eigenvalues: NDArray[np.complex128]
-    singular_values: Array
     log_forward: Array
     log_backward: Array
     log_singular: Array
@@ -83,6 +78,17 @@ class StabilityReport:
     def N(self) -> int:
         """Number of steps."""
         return len(self.A)
+
+    @cached_property
+    def eigenvalues(self) -> NDArray[np.complex128]:
+        """Those of each A_k (N, n), by decreasing modulus. They do not decide what a product of different A_k does."""
+        values = np.linalg.eigvals(self.A).astype(np.complex128)
+        return np.take_along_axis(values, np.argsort(-np.abs(values), axis=1), axis=1)
+
+    @cached_property
+    def singular_values(self) -> Array:
+        """Those of each A_k (N, n), decreasing."""
+        return np.asarray(np.linalg.svd(self.A, compute_uv=False))
 
     @property
     def spectral_radius(self) -> Array:
@@ -290,14 +296,11 @@ def _report(trajectory: Trajectory, A: Array, seed: Array, costate: Array) -> St
         k = int(np.argmin(size < LARGEST))
         raise AdjointError(f"stability of {name!r}: the Jacobian of step {k} (t = {trajectory.t[k]:g}) has an entry of "
                            f"size {size[k]:g}. The step is not differentiable there, or its growth is out of range.")
-    eigenvalues = np.linalg.eigvals(A).astype(np.complex128)
-    eigenvalues = np.take_along_axis(eigenvalues, np.argsort(-np.abs(eigenvalues), axis=1), axis=1)
     logs, grown, growing = product_svd(A)
-    arrays = (A, eigenvalues, np.linalg.svd(A, compute_uv=False), log_norms(A), log_norms_backward(A), logs,
-              growing, grown, seed, costate)  # fmt: skip
+    arrays = (A, log_norms(A), log_norms_backward(A), logs, growing, grown, seed, costate)
     for array in arrays:
         array.setflags(write=False)
-    return StabilityReport(trajectory, *arrays)  # type: ignore[arg-type]  # one of them is complex
+    return StabilityReport(trajectory, *arrays)
 
 
 def _check_finite(trajectory: Trajectory) -> None:
