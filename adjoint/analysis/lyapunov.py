@@ -125,7 +125,8 @@ class LyapunovSpectrum:
         for i in shown:
             if i == -2:
                 rows.append("  …")
-            rows.append(f"  {i % len(self.exponents) + 1:3d}  {self.exponents[i]:10.5f}  ± {self.error[i]:.1e}")
+            error = f"± {self.error[i]:.1e}" if math.isfinite(self.error[i]) else "the map is singular"
+            rows.append(f"  {i % len(self.exponents) + 1:3d}  {self.exponents[i]:10.5f}  {error}")
         if len(self.exponents) == self.system.n:
             rows.append(f"  sum  {self.exponents.sum():10.5f}")
         if math.isfinite(float(self.kaplan_yorke)):

@@ -187,7 +187,26 @@ class StabilityReport:
                     f"start, and less than {_power(-8.0)} gets further back than {steps} steps.")
         if back > math.log10(LARGE):
             return f"costates grow by {_power(back)} on the way back; gradients with respect to late states dominate."
-        return f"perturbations grow by {_power(most)} at most, and by {_power(end)} up to the end: harmless."
+        return f"perturbations grow by {_power(most)} at most, and end at {_power(end)} of their size: harmless."
+
+    def to_dict(self) -> dict[str, Any]:
+        """The findings as plain numbers and texts, for JSON; growths as powers of ten."""
+        method = self.trajectory.method
+        return {
+            "system": self.trajectory.system.name,
+            "method": None if method is None else method.name,
+            "steps": self.N,
+            "sentence": self.sentence,
+            "log10_growth": float(self.log_forward[-1]) / LN10,
+            "log10_largest_growth": self.transient,
+            "gradient_growth_per_step": self.growth_per_step,
+            "largest_spectral_radius": float(self.spectral_radius.max()),
+            "exponents": self.exponents.tolist(),
+            "bound_holds": self.bound_holds,
+            "vanishing_horizon": self.vanishing_horizon(),
+            "exploding_horizon": self.exploding_horizon(),
+            "shooting_intervals": self.shooting(1e4).intervals,
+        }
 
     def __str__(self) -> str:
         path, rows = self.trajectory, []
