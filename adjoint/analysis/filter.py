@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import hessenberg
 
 from adjoint.analysis.nonnormal import square_matrix
 from adjoint.errors import AdjointError, InputError
@@ -214,6 +213,8 @@ def backward_filter(
 
 def _costate_response(A: Array, C: Array, z: Complex) -> Complex:
     """L(z) = (I - z Aᵀ)⁻¹ Cᵀ (F, n, r) by Aᵀ = Q H Qᵀ."""
+    from scipy.linalg import hessenberg  # only here: slow to import
+
     H, Q = hessenberg(A.T, calc_q=True)
     X = np.ascontiguousarray(Q.T @ C.T, dtype=np.complex128)
     Y = np.empty((z.size, *X.shape), dtype=np.complex128)

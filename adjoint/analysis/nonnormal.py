@@ -35,7 +35,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eig, expm, schur
 
 from adjoint.analysis.products import log_norms
 from adjoint.errors import InputError
@@ -93,6 +92,8 @@ def transient_growth(A: ArrayLike, steps: int | None = None, times: ArrayLike | 
         if np.iscomplexobj(matrix):  # the same norms
             real = np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]])
         return log_norms(np.tile(real, (int(steps), 1, 1)))
+    from scipy.linalg import expm  # only here, and likewise below: slow to import
+
     t = np.array(times, dtype=np.float64)
     if t.ndim != 1 or not np.isfinite(t).all():
         raise InputError(f"transient_growth: times has shape {t.shape}; expected finite numbers (T,).")
@@ -163,8 +164,8 @@ def numerical_radius(A: ArrayLike, tolerance: float = 1e-10) -> float:
     for _ in range(50):
         level = best * (1 + tolerance)
         zero, eye = np.zeros((n, n)), np.eye(n)
-        values = eig(np.block([[2 * level * eye, -matrix.conj().T], [eye, zero]]),
-                     np.block([[matrix, zero], [zero, eye]]), right=False)  # fmt: skip
+        values = _pencil(np.block([[2 * level * eye, -matrix.conj().T], [eye, zero]]),
+                         np.block([[matrix, zero], [zero, eye]]))  # fmt: skip
         with np.errstate(invalid="ignore"):
             on_circle = np.isfinite(values) & (np.abs(np.abs(values) - 1) < 1e-6)
         angles = np.sort(np.angle(values[on_circle]))
@@ -204,6 +205,8 @@ def pseudospectrum(A: ArrayLike, re: ArrayLike, im: ArrayLike, tolerance: float 
 
 def _triangle(matrix: NDArray[np.inexact]) -> Complex:
     """The complex Schur form."""
+    from scipy.linalg import schur
+
     return np.asarray(schur(matrix, output="complex")[0])
 
 
@@ -300,7 +303,7 @@ class _Circles:
         """The angles where σ_min(r e^{iθ} - A) may equal ε: eigenvalues of modulus 1 of a pencil."""
         R, E, zero = reach * self.eye, eps * self.eye, np.zeros_like(self.A)
         # (r e^{iθ} - A) v = ε u and its adjoint: [A, εI; 0, rI] [v; u] = e^{iθ} [rI, 0; εI, A*] [v; u].
-        values = eig(np.block([[self.A, E], [zero, R]]), np.block([[R, zero], [E, self.A.conj().T]]), right=False)
+        values = _pencil(np.block([[self.A, E], [zero, R]]), np.block([[R, zero], [E, self.A.conj().T]]))
         with np.errstate(invalid="ignore", divide="ignore"):
             logs = np.log(np.where(np.isfinite(values) & (values != 0), values, 1e300))
         return _near_axis(logs, 1.0)
@@ -314,6 +317,13 @@ class _Circles:
 
     def point(self, reach: float, place: float) -> complex:
         return complex(reach * math.cos(place), reach * math.sin(place))
+
+
+def _pencil(M: Complex, N: Complex) -> Complex:
+    """The eigenvalues μ of M v = μ N v; inf or nan where there are none."""
+    from scipy.linalg import eigvals
+
+    return np.asarray(eigvals(M, N), dtype=np.complex128)
 
 
 def _near_axis(values: NDArray[np.complexfloating], size: float) -> Array:

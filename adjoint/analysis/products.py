@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
 from adjoint.kernels.blas import gemm_address
 from adjoint.kernels.growth import products, qr_growth
@@ -191,6 +190,9 @@ def _rows_scaled(R: Array, d: Array) -> tuple[Array, Array]:
 
 def _jacobi(d: Array, U: Array) -> tuple[Array, Array, Array]:
     """log σ, left and right vectors of exp(d) U for a group of rows of comparable size."""
+    # Only here: SciPy's linear algebra would be a good part of the library's start-up time.
+    from scipy.linalg import lapack
+
     n = d.size
     top = d.max()
     if n == 1 or not np.isfinite(top):
