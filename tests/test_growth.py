@@ -135,6 +135,16 @@ def test_directions_are_orthonormal_and_mapped_onto_each_other():
     np.testing.assert_allclose(np.exp(logs[:3]), s[:3], rtol=1e-9)
 
 
+def test_a_long_chain_of_neighbouring_singular_values_is_not_taken_for_noise():
+    n = 80
+    C, D = ortho_group.rvs(n, random_state=3), np.diag(0.5 ** np.arange(n))  # 1 … 1e-24, each half of the one before
+    logs = product_svd(np.array([C, D])).logs
+    np.testing.assert_allclose(logs, -np.arange(n) * math.log(2), atol=1e-12)
+    logs = product_svd(np.array([C, D, np.eye(n) + 0.1 * C])).logs
+    determinant = np.linalg.slogdet(np.eye(n) + 0.1 * C)[1] - n * (n - 1) / 2 * math.log(2)
+    assert logs.sum() == pytest.approx(determinant, abs=1e-9)
+
+
 def test_an_orthogonal_change_of_coordinates_changes_nothing():
     rng = np.random.default_rng(4)
     A, Q = rng.standard_normal((60, 4, 4)), ortho_group.rvs(4, random_state=2)

@@ -198,8 +198,9 @@ def _jacobi(d: Array, U: Array) -> tuple[Array, Array, Array]:
     if n == 1 or not np.isfinite(top):
         sign = np.where(np.diag(U) < 0, -1.0, 1.0)
         return np.where(np.isfinite(d), d, -np.inf), np.diag(sign), np.eye(n)
-    s, left, right, work, _, info = lapack.dgejsv(np.exp(d - top)[:, None] * U)
+    # joba = 2 ("F"): rows scaled as they like, no singular value is taken for noise; jobr = 0: to the end of the range.
+    s, left, right, _, _, info = lapack.dgejsv(np.exp(d - top)[:, None] * U, joba=2, jobr=0)
     if info != 0:
         raise np.linalg.LinAlgError(f"the Jacobi method did not converge (gejsv says {info})")
     with np.errstate(divide="ignore"):
-        return np.log(s) + math.log(work[0] / work[1]) + top, left[:, :n], right[:, :n]
+        return np.log(s) + top, left[:, :n], right[:, :n]
