@@ -35,6 +35,13 @@ def test_it_is_the_adjoint_of_the_forward_response(seed, n, m, r):
     np.testing.assert_allclose(response.costate, costate, atol=1e-10)
 
 
+@pytest.mark.parametrize("corner", [1.0, 1.0 + 1e-13])
+def test_rows_are_exchanged_where_a_pivot_is_small(corner):
+    A = np.array([[corner, 2.0, 0.3], [-3.0, 0.2, 0.1], [0.4, -0.7, corner]])
+    costate = backward_filter(A, omega=[0.0]).costate[0]
+    np.testing.assert_allclose(costate, np.linalg.inv(np.eye(3) - A.T), rtol=1e-12)
+
+
 def test_scipys_frequency_response_is_its_conjugate():
     A, B, C = stable(0, 5, 1, 1)
     response = backward_filter(A, B, C, np.linspace(0, 3, 50))

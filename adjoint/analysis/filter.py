@@ -216,11 +216,15 @@ def _costate_response(A: Array, C: Array, z: Complex) -> Complex:
     from scipy.linalg import hessenberg  # only here: slow to import
 
     H, Q = hessenberg(A.T, calc_q=True)
-    X = np.ascontiguousarray(Q.T @ C.T, dtype=np.complex128)
-    Y = np.empty((z.size, *X.shape), dtype=np.complex128)
-    with np.errstate(all="ignore"):
-        hessenberg_response(np.ascontiguousarray(H, np.complex128), z, X, Y, np.empty(H.shape, np.complex128))
-        return np.asarray(Q @ Y)
+    r, n = C.shape
+    Y = np.empty((z.size, r, n), dtype=np.complex128)
+    scratch = (*np.empty((2, n, n)), *np.empty((2, r, n)))
+    hessenberg_response(
+        np.ascontiguousarray(H), np.ascontiguousarray(z.real), np.ascontiguousarray(z.imag),
+        np.ascontiguousarray(C @ Q), Y, *scratch,
+    )  # fmt: skip
+    with np.errstate(invalid="ignore"):  # inf where the matrix is singular
+        return np.ascontiguousarray((Y @ Q.T).transpose(0, 2, 1))
 
 
 def _at_rest(trajectory: Trajectory) -> tuple[Array, Array, float]:

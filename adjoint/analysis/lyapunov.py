@@ -418,7 +418,8 @@ class _Run:
         paths = len(x) if x.ndim == 2 else len(np.array(p)) if np.ndim(p) == 2 else 1
         if x.ndim == 1 and np.ndim(p) == 2:
             x = np.tile(x, (paths, 1))
-        piece = max(32, PIECE // (max(1, paths) * system.n**2))
+        # A batch may take more memory, since each of its pieces costs a call for each path.
+        piece = max(32, PIECE * min(paths, 8) // (max(1, paths) * system.n**2))
         return cls(system, x, length, u, p, method, before, system.n if k is None else int(k), float(t0), piece)
 
     @property

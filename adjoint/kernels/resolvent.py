@@ -192,40 +192,68 @@ def smallest_singular(
                 out[l] = 0.0 if (singular >> w) & 1 or not out[l] < math.inf else 1.0 / math.sqrt(out[l])
 
 
-@kernel(void(_array(complex128, 2, True), _array(complex128, 1, True), _array(complex128, 2, True),
-             _array(complex128, 3), _array(complex128, 2)), _SENTENCE)  # fmt: skip
-def hessenberg_response(H, z, X, Y, M):
-    """Y[f] = (I - z_f H)⁻¹ X for upper Hessenberg H (n, n), X (n, r); inf where the matrix is singular. M: (n, n)."""
-    n, r = X.shape
-    for f in range(z.size):
+@jit_reassociating
+def _eliminate(Mr, Mi, i, fr, fi, exchange):
+    """Rows i and i+1 from column i on: exchanged or not, then the second less f times the first."""
+    n = Mr.shape[0]
+    if exchange:
+        for j in range(i, n):
+            ar, ai, br, bi = Mr[i, j], Mi[i, j], Mr[i + 1, j], Mi[i + 1, j]
+            Mr[i, j], Mi[i, j] = br, bi
+            Mr[i + 1, j], Mi[i + 1, j] = ar - (fr * br - fi * bi), ai - (fr * bi + fi * br)
+    else:
+        for j in range(i, n):
+            ar, ai = Mr[i, j], Mi[i, j]
+            Mr[i + 1, j] -= fr * ar - fi * ai
+            Mi[i + 1, j] -= fr * ai + fi * ar
+
+
+@kernel(
+    void(_array(float64, 2, True), *[_array(float64, 1, True)] * 2, _array(float64, 2, True), _array(complex128, 3),
+         *[_array(float64, 2)] * 4),
+    _SENTENCE,
+)  # fmt: skip
+def hessenberg_response(H, zr, zi, X, Y, Mr, Mi, vr, vi):
+    """Y[f] = ((I - z_f H)⁻¹ Xᵀ)ᵀ for real upper Hessenberg H (n, n) and X (r, n); inf where the matrix is singular.
+
+    Real and imaginary parts lie apart, so that the work along a row is done in vector registers. Scratch: M (n, n), v
+    (r, n).
+    """
+    r, n = X.shape
+    for f in range(zr.size):
+        a, b = zr[f], zi[f]
         for i in range(n):
             for j in range(max(0, i - 1), n):
-                M[i, j] = -z[f] * H[i, j]
-            M[i, i] += 1.0
-            for c in range(r):
-                Y[f, i, c] = X[i, c]
+                Mr[i, j], Mi[i, j] = -a * H[i, j], -b * H[i, j]
+            Mr[i, i] += 1.0
+        for c in range(r):
+            for i in range(n):
+                vr[c, i], vi[c, i] = X[c, i], 0.0
         for i in range(n - 1):
-            a, b = M[i, i], M[i + 1, i]
-            if abs(b.real) + abs(b.imag) > abs(a.real) + abs(a.imag):
-                for j in range(i, n):
-                    M[i, j], M[i + 1, j] = M[i + 1, j], M[i, j]
-                for c in range(r):
-                    Y[f, i, c], Y[f, i + 1, c] = Y[f, i + 1, c], Y[f, i, c]
-                a, b = b, a
-            if b != 0.0:
-                factor = b / a
-                for j in range(i + 1, n):
-                    M[i + 1, j] -= factor * M[i, j]
-                for c in range(r):
-                    Y[f, i + 1, c] -= factor * Y[f, i, c]
-        for i in range(n - 1, -1, -1):
-            if M[i, i] == 0.0:
-                for j in range(n):
-                    for c in range(r):
-                        Y[f, j, c] = math.inf
-                break
+            ar, ai, br, bi = Mr[i, i], Mi[i, i], Mr[i + 1, i], Mi[i + 1, i]
+            exchange = br * br + bi * bi > ar * ar + ai * ai
+            if exchange:
+                ar, ai, br, bi = br, bi, ar, ai
+            size = ar * ar + ai * ai
+            inverse = 1.0 / size if size > 0.0 else 0.0
+            fr, fi = (br * ar + bi * ai) * inverse, (bi * ar - br * ai) * inverse
+            _eliminate(Mr, Mi, i, fr, fi, exchange)
             for c in range(r):
-                s = Y[f, i, c]
+                if exchange:
+                    vr[c, i], vr[c, i + 1] = vr[c, i + 1], vr[c, i]
+                    vi[c, i], vi[c, i + 1] = vi[c, i + 1], vi[c, i]
+                vr[c, i + 1] -= fr * vr[c, i] - fi * vi[c, i]
+                vi[c, i + 1] -= fr * vi[c, i] + fi * vr[c, i]
+        for i in range(n - 1, -1, -1):
+            ar, ai = Mr[i, i], Mi[i, i]
+            size = ar * ar + ai * ai
+            for c in range(r):
+                sr, si = vr[c, i], vi[c, i]
                 for j in range(i + 1, n):
-                    s -= M[i, j] * Y[f, j, c]
-                Y[f, i, c] = s / M[i, i]
+                    sr -= Mr[i, j] * vr[c, j] - Mi[i, j] * vi[c, j]
+                    si -= Mr[i, j] * vi[c, j] + Mi[i, j] * vr[c, j]
+                vr[c, i] = (sr * ar + si * ai) / size if size > 0.0 else math.inf
+                vi[c, i] = (si * ar - sr * ai) / size if size > 0.0 else math.inf
+        for c in range(r):
+            for i in range(n):
+                Y[f, c, i] = complex(vr[c, i], vi[c, i])
