@@ -111,6 +111,7 @@ class System:
         self._own_step: Step | None = None
         self._right_hand_side: MachineCode | None = None
         self._steps: dict[Method | None, Step] = {}
+        self._kept: dict[Any, Any] = {}
 
     @classmethod
     def from_kernels(
@@ -314,6 +315,20 @@ class System:
         if self._right_hand_side is None:
             self._right_hand_side = machine_code(self.graph, 1, f"the right-hand side of system {self.name!r}")
         return self._right_hand_side
+
+    def keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` made for this key the first time: a place for what is compiled once per system.
+
+        Parameters
+        ----------
+        key : hashable
+            Say, a class and a method.
+        make : callable
+            Called without arguments if nothing is kept under the key.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def _make_step(self, method: Method | None) -> Step:
         if self._own_step is not None:

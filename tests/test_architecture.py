@@ -37,7 +37,7 @@ LAYER = {
     "kernels": KERNELS,
     "adaptive": NOUNS, "cell_step": NOUNS, "check": NOUNS, "layout": NOUNS, "method": NOUNS, "names": NOUNS,
     "step": NOUNS, "sweeps": NOUNS, "system": NOUNS, "trajectory": NOUNS,
-    "recurrent": ANALYSIS,
+    "ode": ANALYSIS, "recurrent": ANALYSIS,
     "control": CONTROL,
     "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "problem_file": FACES, "problems": FACES,
     "progress": FACES,
