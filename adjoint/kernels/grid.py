@@ -31,16 +31,41 @@ from adjoint.kernels.call import address_of, call
 from adjoint.kernels.jit import jit_exact
 
 __all__ = [
-    "ALPHA", "BETA", "COUNTED", "COUNTS", "DONE", "EVENT", "FRESH", "FULL", "GROWTH_HELD", "INTERRUPTED",
-    "INTERVAL", "LENGTH", "LIMIT", "LOG_E", "MAX_STEP", "NFEV", "NONFINITE", "NUMBERS", "PAUSED", "Q", "RTOL", "SLOT",
-    "STEPS", "TOO_MANY", "TRIED", "UNDERFLOW", "advance", "crossed",
+    "ALPHA",
+    "BETA",
+    "COUNTED",
+    "COUNTS",
+    "DONE",
+    "EVENT",
+    "FRESH",
+    "FULL",
+    "GROWTH_HELD",
+    "INTERRUPTED",
+    "INTERVAL",
+    "LENGTH",
+    "LIMIT",
+    "LOG_E",
+    "MAX_STEP",
+    "NFEV",
+    "NONFINITE",
+    "NUMBERS",
+    "PAUSED",
+    "RTOL",
+    "SLOT",
+    "STEPS",
+    "TOO_MANY",
+    "TRIED",
+    "UNDERFLOW",
+    "Q",
+    "advance",
+    "crossed",
 ]  # fmt: skip
 
 # How a call ended. FULL and PAUSED are no ends: make room, let the user interrupt, call again.
 DONE, EVENT, TOO_MANY, UNDERFLOW, NONFINITE, INTERRUPTED, FULL, PAUSED = range(8)
 
-# Slots of `count`: steps on the grid; the current interval between knots; calls of f; steps tried, and the most that may
-# be; whether the slope at x_k is to be computed; whether the last attempt was rejected; which slope is the current one.
+# Slots of `count`: steps on the grid; the current interval between knots; calls of f; steps tried, and the most that
+# may be; whether the slope at x_k is to be computed; whether the last attempt failed; which slope is the current one.
 STEPS, INTERVAL, NFEV, TRIED, LIMIT, FRESH, GROWTH_HELD, SLOT = range(8)
 COUNTS = 8
 # Slots of `number`: the next length to try (0: to be found); log E² of the last accepted step; options.
@@ -148,7 +173,7 @@ def advance(embedded, rhs, watch, knots, U, p, t, x, interval, number, vector, c
     How it ended; DONE means that t[k] is the last knot. EVENT: after the last accepted step.
     """
     n, m = x.shape[1], U.shape[1]
-    rtol, alpha, beta, counted = number[RTOL], number[ALPHA], number[BETA], number[COUNTED]
+    alpha, beta, counted = number[ALPHA], number[BETA], number[COUNTED]
     sign = 1.0 if knots[knots.size - 1] > knots[0] else -1.0
     k, i, slot = count[STEPS], count[INTERVAL], count[SLOT]
     status = PAUSED

@@ -1,4 +1,4 @@
-"""What the caller of `solve_ivp` gave, checked: each function returns arrays of the right shape, or says what is wrong."""
+"""What the caller of `solve_ivp` gave, checked: each function returns arrays that fit, or says what is wrong."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def system_of(f: System | Callable[..., Any], x0: Array, u: ArrayLike | None, p:
         return f
     if not callable(f):
         raise InputError(f"the first argument is {f!r}; expected a System or a function f(t, x, u, p).")
-    n, m, n_p = (int(np.shape(a)[-1]) if np.ndim(a) else 1 for a in (x0, () if u is None else u, () if p is None else p))
+    given = (x0, () if u is None else u, () if p is None else p)
+    n, m, n_p = (int(np.shape(a)[-1]) if np.ndim(a) else 1 for a in given)
     return System(_with_four_arguments(f), f"x[{n}]", f"u[{m}]" if m else "", f"p[{n_p}]" if n_p else "",
                   name=getattr(f, "__name__", None))
 
@@ -136,8 +137,9 @@ def intervals(
 
 
 def control(
-    system: System, rtol: float, atol: ArrayLike, max_step: float, first_step: float | None, max_steps: int, length: float
-) -> Control:
+    system: System, rtol: float, atol: ArrayLike, max_step: float, first_step: float | None, max_steps: int,
+    length: float,
+) -> Control:  # fmt: skip
     """The options of error control."""
     if not isinstance(rtol, float | int | np.floating) or not 0 <= rtol < math.inf:
         raise InputError(f"rtol is {rtol!r}; expected a number >= 0, such as 1e-6.")

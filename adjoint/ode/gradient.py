@@ -5,10 +5,11 @@
     sweep          λ_k = A_kᵀ λ_{k+1} + q_k,  ∂J/∂u = B_kᵀ λ_{k+1} + r_k,  ∂J/∂p = Σ C_kᵀ λ_{k+1} + s
     ends           ∂J/∂t_1 = λ_Nᵀ ∂Φ_{N-1}/∂h,    ∂J/∂t_0 = λ_1ᵀ (∂Φ_0/∂t - ∂Φ_0/∂h)
 
-**What is held fixed.** The grid is data: its inner knots t_1 … t_{N-1} stay where they are. (How the error control would
-have moved them is an effect of the size of the error, and not differentiable: a step is accepted or it is not.) When an
-end of the span moves, the first or the last step changes its length. An output at a time of its own, t_eval, keeps that
-time; an output at an end of the span moves with it. Of the numbers computed under this rule the gradient is exact.
+**What is held fixed.** The grid is data: its inner knots t_1 … t_{N-1} stay where they are. (How the error control
+would have moved them is an effect of the size of the error, and not differentiable: a step is accepted or it is not.)
+When an end of the span moves, the first or the last step changes its length. An output at a time of its own, t_eval,
+keeps that time; an output at an end of the span moves with it. Of the numbers computed under this rule the gradient is
+exact.
 """
 
 from __future__ import annotations

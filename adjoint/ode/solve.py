@@ -91,8 +91,8 @@ def solve_ivp(
     made = given.system_of(system, start, u, p)
     if start.shape != (made.n,):
         raise InputError(
-            f"x0 has shape {start.shape}; system {made.name!r} has {made.n} states ({made.describe('state')}). Pass one "
-            "number per state."
+            f"x0 has shape {start.shape}; system {made.name!r} has {made.n} states ({made.describe('state')}). Pass "
+            "one number per state."
         )
     t0, t1 = given.span(t_span)
     parameters = given.numbers("p", () if p is None else p).reshape(-1)
@@ -156,6 +156,6 @@ def sentence(status: int, engine: Runner, way: Walk, system: System) -> str:
             "tolerance below rounding?"
         )
     return (
-        f"Stopped {at}: beyond, f or the state is not finite however short the step; {where}. Does the solution blow up "
-        "or leave the domain of f?"
+        f"Stopped {at}: beyond, f or the state is not finite however short the step; {where}. Does the solution blow "
+        "up or leave the domain of f?"
     )
