@@ -58,6 +58,7 @@ class ExplicitRunner:
         # Hairer's combination of a fifth- and a third-order estimate behaves like h^8.
         self.q = float(method.order if guard else method.order_hat + 1)
         self.beta = 0.0 if guard else BETA
+        self.controller = (1 / self.q - 0.75 * self.beta, self.beta, self.q)
         # Evaluations of f in an attempt; the first slope is that of the step before.
         self.per_attempt = method.stages - (1 if not np.any(method.b[-1]) else 0)
 
@@ -74,9 +75,8 @@ class ExplicitRunner:
 
     def begin(self, walk: Walk) -> None:
         """See `Runner`."""
-        number = walk.number
-        number[kernels.ALPHA], number[kernels.BETA] = 1 / self.q - 0.75 * self.beta, self.beta
-        number[kernels.Q], number[kernels.LOG_E] = self.q, -18.4
+        walk.number[kernels.LOG_E] = -18.4
+        walk.number[kernels.ALPHA : kernels.Q + 1] = self.controller
 
     def advance(self, walk: Walk, watch: Watch, pause: int) -> int:
         """See `Runner`."""

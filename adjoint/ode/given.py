@@ -23,6 +23,10 @@ SHARPEST = 100 * EPS  # a relative tolerance below this is lost in the rounding 
 
 def numbers(name: str, value: object) -> Array:
     """A fresh float64 array of finite real numbers."""
+    if type(value) is np.ndarray and value.dtype == np.float64:
+        array = np.array(value, order="C")
+        if math.isfinite(math.fsum(array.flat) if array.size < 8 else float(np.add.reduce(array, axis=None))):
+            return array  # the common case, in a microsecond
     given = np.asarray(value)
     if given.dtype.kind == "c":
         raise InputError(
@@ -71,10 +75,13 @@ def _with_four_arguments(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def span(t_span: ArrayLike) -> tuple[float, float]:
     """t_0 and t_1, distinct; t_1 may be the smaller one."""
-    ends = numbers("t_span", t_span)
-    if ends.shape != (2,):
-        raise InputError(f"t_span has shape {ends.shape}; expected (t0, t1).")
-    t0, t1 = float(ends[0]), float(ends[1])
+    try:
+        t0, t1 = t_span  # type: ignore[misc]
+        t0, t1 = float(t0), float(t1)
+    except (TypeError, ValueError):
+        raise InputError(f"t_span is {t_span!r}; expected two numbers (t0, t1).") from None
+    if not (math.isfinite(t0) and math.isfinite(t1)):
+        raise InputError(f"t_span = ({t0:g}, {t1:g}); expected finite times.")
     if t0 == t1:
         raise InputError(f"t_span = ({t0:g}, {t1:g}) is empty. Give two different times; t1 < t0 runs backwards.")
     return t0, t1
@@ -143,13 +150,19 @@ def control(
     """The options of error control."""
     if not isinstance(rtol, float | int | np.floating) or not 0 <= rtol < math.inf:
         raise InputError(f"rtol is {rtol!r}; expected a number >= 0, such as 1e-6.")
-    tolerance = np.asarray(atol, dtype=np.float64)
-    if tolerance.shape not in ((), (system.n,)) or not (tolerance >= 0).all():
+    if isinstance(atol, float | int):
+        tolerance, counted = np.full(system.n, atol, np.float64), system.n if atol < math.inf else 0
+        good, zero = atol >= 0, atol == 0
+    else:
+        tolerance = np.array(atol, dtype=np.float64)
+        good = tolerance.shape == (system.n,) and bool((tolerance >= 0).all())
+        counted, zero = int(np.isfinite(tolerance).sum()), not tolerance.all()
+    if not good:
         raise InputError(
             f"atol is {atol!r}; expected a number >= 0, or one for each of the {system.n} states "
             f"({system.describe('state')})."
         )
-    if rtol == 0 and not tolerance.all():
+    if rtol == 0 and zero:
         raise InputError("rtol and atol are both zero: no step is short enough for that. Give at least one of them.")
     if 0 < rtol < SHARPEST:
         raise InputError(
@@ -161,8 +174,10 @@ def control(
         raise InputError(f"first_step is {first_step!r}; expected a number between 0 and the length of t_span.")
     if not isinstance(max_steps, int | np.integer) or max_steps < 1:
         raise InputError(f"max_steps is {max_steps!r}; expected a positive integer.")
-    return Control(float(rtol), np.broadcast_to(tolerance, (system.n,)), float(max_step), float(first_step or 0.0),
-                   int(max_steps))
+    tolerance.setflags(write=False)
+    return Control(
+        float(rtol), tolerance, float(max_step), float(first_step or 0.0), int(max_steps), float(max(1, counted))
+    )
 
 
 def output_times(t_eval: ArrayLike, t0: float, t1: float) -> Array:

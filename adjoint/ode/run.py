@@ -36,13 +36,16 @@ FIRST_ROOM = 256  # steps
 
 
 class Control(NamedTuple):
-    """Options of error control: rtol, atol (n,), the longest step, the first (0: to be found), the most attempts."""
+    """Options of error control: rtol, atol (n,), the longest step, the first (0: to be found), the most attempts, and how many
+    states are controlled (atol < ∞).
+    """
 
     rtol: float
     atol: Array
     max_step: float
     first_step: float
     max_steps: int
+    counted: float
 
 
 @dataclass
@@ -138,10 +141,10 @@ def new_walk(
     vector = np.empty((5, n))
     vector[0] = control.atol
     number, count = np.zeros(kernels.NUMBERS), np.zeros(kernels.COUNTS, np.int64)
-    number[kernels.RTOL], number[kernels.MAX_STEP] = control.rtol, control.max_step
-    number[kernels.LENGTH] = control.first_step
-    number[kernels.COUNTED] = max(1, np.isfinite(control.atol).sum())
-    count[kernels.LIMIT], count[kernels.FRESH], count[kernels.SLOT] = control.max_steps, 1, 1
+    number[: kernels.COUNTED + 1] = (
+        control.first_step, 0.0, control.rtol, control.max_step, 0.0, 0.0, 0.0, control.counted
+    )  # fmt: skip
+    count[:] = (0, 0, 0, 0, control.max_steps, 1, 0, 1)
     made = Walk(knots, U, p, control, t, x, np.empty(room, np.int64), number, vector, count)
     runner.begin(made)
     return made
