@@ -1,11 +1,12 @@
 """Ordinary differential equations, solved adaptively, with exact gradients.
 
-solve        `solve_ivp` → `OdeSolution`: SciPy's manners, plain NumPy functions, machine code
+solve           `solve_ivp` → `OdeSolution`: SciPy's manners, plain NumPy functions, machine code; `Event`
 differentiate   `sweep_solution` → `OdeGradient`: the backward sweep over the grid that was found
 """
 
+from adjoint.ode.events import Event
 from adjoint.ode.gradient import OdeGradient, sweep_solution
 from adjoint.ode.solution import OdeSolution
 from adjoint.ode.solve import solve_ivp
 
-__all__ = ["OdeGradient", "OdeSolution", "solve_ivp", "sweep_solution"]
+__all__ = ["Event", "OdeGradient", "OdeSolution", "solve_ivp", "sweep_solution"]

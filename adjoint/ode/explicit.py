@@ -19,7 +19,7 @@ from adjoint.kernels import grid as kernels
 from adjoint.method import Method
 from adjoint.native import CompiledFunction, compile
 from adjoint.ode.run import Points, Walk, Watch
-from adjoint.step import MachineCode, Step, machine_code
+from adjoint.step import MachineCode, Step, TracedStep, machine_code
 from adjoint.symbolic.derivatives import jvp, vjp
 from adjoint.symbolic.steps import dense_output, embedded_step, explicit_step
 from adjoint.system import System
@@ -54,6 +54,8 @@ class ExplicitRunner:
             )
         self.system, self.method = system, method
         self.step: Step = system.step(method)
+        assert isinstance(self.step, TracedStep)
+        self._traced = self.step
         guard = method.b_guard is not None
         # Hairer's combination of a fifth- and a third-order estimate behaves like h^8.
         self.q = float(method.order if guard else method.order_hat + 1)
@@ -72,6 +74,11 @@ class ExplicitRunner:
         partners = [b for b in (m.b_hat, m.b_guard) if b is not None]
         graph = embedded_step(self.system.graph, m.A, m.b, m.c, partners)
         return machine_code(graph, lanes, f"the embedded step of system {self.system.name!r}")
+
+    @property
+    def step_code(self) -> MachineCode:
+        """See `Runner`."""
+        return self._traced.step(1)
 
     def begin(self, walk: Walk) -> None:
         """See `Runner`."""

@@ -14,7 +14,10 @@ from adjoint.errors import InputError
 from adjoint.ode.run import Control
 from adjoint.system import System
 
-__all__ = ["control", "intervals", "numbers", "output_times", "span", "system_of"]
+__all__ = [
+    "control", "intervals", "numbers", "output_times", "span", "system_of", "with_four_arguments",
+    "with_quadrature",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 EPS = float(np.finfo(float).eps)
@@ -51,11 +54,12 @@ def system_of(f: System | Callable[..., Any], x0: Array, u: ArrayLike | None, p:
         raise InputError(f"the first argument is {f!r}; expected a System or a function f(t, x, u, p).")
     given = (x0, () if u is None else u, () if p is None else p)
     n, m, n_p = (int(np.shape(a)[-1]) if np.ndim(a) else 1 for a in given)
-    return System(_with_four_arguments(f), f"x[{n}]", f"u[{m}]" if m else "", f"p[{n_p}]" if n_p else "",
+    return System(with_four_arguments(f), f"x[{n}]", f"u[{m}]" if m else "", f"p[{n_p}]" if n_p else "",
                   name=getattr(f, "__name__", None))
 
 
-def _with_four_arguments(f: Callable[..., Any]) -> Callable[..., Any]:
+def with_four_arguments(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself, or one around f(t, x) that takes u and p too."""
     try:
         signature = inspect.signature(f)
         signature.bind(None, None)
@@ -68,15 +72,15 @@ def _with_four_arguments(f: Callable[..., Any]) -> Callable[..., Any]:
         def without_u_and_p(t: Any, x: Any, u: Any, p: Any) -> Any:
             return f(t, x)
 
-        without_u_and_p.__wrapped__ = f  # type: ignore[attr-defined]
+        without_u_and_p.__name__ = getattr(f, "__name__", "f")
         return without_u_and_p
     return f
 
 
-def span(t_span: ArrayLike) -> tuple[float, float]:
+def span(t_span: Any) -> tuple[float, float]:
     """t_0 and t_1, distinct; t_1 may be the smaller one."""
     try:
-        t0, t1 = t_span  # type: ignore[misc]
+        t0, t1 = t_span
         t0, t1 = float(t0), float(t1)
     except (TypeError, ValueError):
         raise InputError(f"t_span is {t_span!r}; expected two numbers (t0, t1).") from None
@@ -192,3 +196,12 @@ def output_times(t_eval: ArrayLike, t0: float, t1: float) -> Array:
     if times.size > 1 and not ((times[1:] - times[:-1]) * (1 if t1 > t0 else -1) > 0).all():
         raise InputError("t_eval is not sorted in the direction of t_span. Sort it, without repetitions.")
     return times
+
+
+def with_quadrature(options: Control, tolerance: float) -> Control:
+    """The same with one more state, of its own absolute tolerance."""
+    if not tolerance > 0:
+        raise InputError(f"integral_tolerance is {tolerance!r}; expected a positive number, or math.inf.")
+    atol = np.append(options.atol, tolerance)
+    atol.setflags(write=False)
+    return options._replace(atol=atol, counted=options.counted + (1 if tolerance < math.inf else 0))

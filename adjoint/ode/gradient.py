@@ -5,28 +5,40 @@
     sweep          λ_k = A_kᵀ λ_{k+1} + q_k,  ∂J/∂u = B_kᵀ λ_{k+1} + r_k,  ∂J/∂p = Σ C_kᵀ λ_{k+1} + s
     ends           ∂J/∂t_1 = λ_Nᵀ ∂Φ_{N-1}/∂h,    ∂J/∂t_0 = λ_1ᵀ (∂Φ_0/∂t - ∂Φ_0/∂h)
 
-**What is held fixed.** The grid is data: its inner knots t_1 … t_{N-1} stay where they are. (How the error control
-would have moved them is an effect of the size of the error, and not differentiable: a step is accepted or it is not.)
-When an end of the span moves, the first or the last step changes its length. An output at a time of its own, t_eval,
-keeps that time; an output at an end of the span moves with it. Of the numbers computed under this rule the gradient is
-exact.
+An event ends a step at x_e = Φ(t_k, h_e, x_k, u, p) where g(t_e, x_e, u, p) = 0. With ν = ∂J/∂x_e, μ = ∂J/∂t_e at fixed
+x_e, and ġ = g_t + g_xᵀ ∂Φ/∂h,
+
+    dt_e = -(g_xᵀ δx_e + g_uᵀ δu + g_pᵀ δp) / ġ            δx_e the perturbation at fixed time
+    κ    = (μ + νᵀ ∂Φ/∂h) / ġ
+    λ_e  = ν - κ g_x,      ∂J/∂u -= κ g_u,      ∂J/∂p -= κ g_p                     the jump of the costate
+
+and where the state jumps, x⁺ = j(t_e, x_e, u, p): ν += j_xᵀ λ⁺ and μ += j_tᵀ λ⁺ + (what the next grid owes to its t_0).
+
+**What is held fixed.** The grid is data: its inner knots stay where they are. (How the error control would have moved
+them is an effect of the size of the error, and not differentiable: a step is accepted or it is not.) When an end of the
+span moves, the first or the last step changes its length; so do the steps on both sides of an event at which the state
+jumps. An output at a time of its own, t_eval, keeps that time; an output at an end of the span moves with it. Of the
+numbers computed under this rule the gradient is exact.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adjoint.errors import InputError
-from adjoint.ode.solution import OdeSolution, points
+from adjoint.errors import AdjointError, InputError
+from adjoint.ode.solution import OdeSolution, Piece, points
 
 __all__ = ["OdeGradient", "sweep_solution"]
 
 Array = NDArray[np.float64]
 _NONE = np.zeros((1, 0, 1, 1))
+_START = np.zeros(1, np.int64), np.zeros(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +51,8 @@ class OdeGradient:
     u : array (M, m)
         With respect to the control in each interval between knots.
     p : array (n_p,)
-    costate : array (N+1, n)
-        λ_k = ∂J/∂x_k at the knots of the grid.
+    costate : array (K, n)
+        λ_k = ∂J/∂x_k at the knots of the grid; where the state jumps, one row before and one after.
     t0, t1 : float
         With respect to the ends of the span; see the header of `adjoint.ode.gradient` for what is held fixed.
     """
@@ -50,29 +62,46 @@ class OdeGradient:
     p: Array
     costate: Array
     solution: OdeSolution
-    lam: Array  # the costate with that of the quadratures
-    first: float  # what outputs within the first and last step add to t0 and t1
-    last: float
+    ends: _Ends
 
     @cached_property
     def t0(self) -> float:
         """∂J/∂t_0."""
-        path = self.solution.pieces[0].path
-        at = points(path, np.zeros(1, np.int64), np.zeros(1))
-        g_t, g_h = self.solution.runner.time_vjp(at, self.lam[1:2])
-        return float(g_t[0] - g_h[0]) + self.first
+        return _by_start(self.solution, self.solution.pieces[0], self.ends.after_first) + self.ends.first
 
     @cached_property
     def t1(self) -> float:
-        """∂J/∂t_1."""
-        path = self.solution.pieces[-1].path
-        at = points(path, np.array([len(path) - 1]), np.zeros(1))
-        _, g_h = self.solution.runner.time_vjp(at, self.lam[-1:])
-        return float(g_h[0]) + self.last
+        """∂J/∂t_1; zero if a terminal event ended the solve before."""
+        if self.ends.nu is None:
+            return 0.0
+        return _by_length(self.solution, self.solution.pieces[-1], self.ends.nu) + self.ends.last
+
+
+class _Ends(NamedTuple):
+    """λ_1 of the first piece and ν of the last, and what outputs in the first and last step owe to the ends."""
+
+    after_first: Array
+    nu: Array | None
+    first: float
+    last: float
+
+
+class _Seeds(NamedTuple):
+    """What the outputs in one piece contribute: q (N+1 or 1, n), r, g_u and what is owed to both ends."""
+
+    q: Array
+    r: Array
+    first: float
+    last: float
 
 
 def sweep_solution(
-    solution: OdeSolution, dx: ArrayLike | None = None, dlast: ArrayLike | None = None, dintegral: float = 0.0
+    solution: OdeSolution,
+    dx: ArrayLike | None = None,
+    dlast: ArrayLike | None = None,
+    dintegral: float = 0.0,
+    dt_events: Sequence[ArrayLike] | None = None,
+    dx_events: Sequence[ArrayLike] | None = None,
 ) -> OdeGradient:
     """The gradient of a number J of a solve: the backward sweep.
 
@@ -85,6 +114,8 @@ def sweep_solution(
         ∂J/∂x at the end of the solve.
     dintegral : float
         ∂J/∂(the integral of `running` over the whole solve).
+    dt_events, dx_events : sequence of array_like (k,), (k, n), optional
+        ∂J/∂ of the times and states of the events, shaped as ``solution.t_events`` and ``x_events``.
 
     Returns
     -------
@@ -94,54 +125,203 @@ def sweep_solution(
     ------
     InputError
         If a shape does not fit.
+    AdjointError
+        If J depends on an event that grazes: g touches zero without passing, and its time has no derivative.
     """
-    (piece,) = solution.pieces
-    path, runner, n = piece.path, solution.runner, solution.system.n
-    N, total = len(path), path.x.shape[1]
-    r, s = _NONE, np.zeros((1, path.p.size, 1))
-    first = last = 0.0
-    if dx is None:
-        q = np.zeros((1, total))
-    else:
-        seed = _seed("dx", dx, solution.x.shape)
-        q = np.zeros((N + 1, total))
-        if solution.places is None:
-            q[:, :n] = seed
-        else:
-            _, step, theta = solution.places
-            knot = theta == 0
-            q[step[knot], :n] = seed[knot]
-            inside = ~knot
-            if inside.any():
-                k, theta = step[inside], theta[inside]
-                at = points(path, k, theta)
-                whole = np.zeros((k.size, total))
-                whole[:, :n] = seed[inside]
-                g_t, g_h, g_x, g_u, g_p, g_theta = runner.dense_vjp(at, whole)
-                np.add.at(q, k, g_x)
-                r = np.zeros((1, N, path.u.shape[1], 1))
-                np.add.at(r[0, :, :, 0], k, g_u)
-                s[0, :, 0] += g_p.sum(axis=0)
-                begin, end = k == 0, k == N - 1
-                first = float((g_t - g_h - g_theta * (1 - theta) / at.h)[begin].sum())
-                last = float((g_h - g_theta * theta / at.h)[end].sum())
+    pieces, n = solution.pieces, solution.system.n
+    n_p, total = pieces[0].path.p.size, pieces[0].path.x.shape[1]
+    s = np.zeros((1, n_p, 1))
+    g_u = np.zeros(solution.u.shape)
+    seeds = _output_seeds(solution, dx, s)
+    nu = seeds[-1].q[-1]  # where λ_N is collected: a view
     if dlast is not None:
-        q[-1, :n] += _seed("dlast", dlast, (n,))
+        nu[:n] += _seed("dlast", dlast, (n,))
     if dintegral:
         if total == n:
             raise InputError("dintegral is given, but the solve had no running=.")
-        q[-1, n] += dintegral
-    lam, gu = np.empty((1, N + 1, total, 1)), np.empty((1, N, path.u.shape[1], 1))
-    t = path.t
-    runner.step.backward(
+        nu[n] += dintegral
+    by_event = _event_seeds(solution, dt_events, dx_events)
+    costates: list[Array] = []
+    moved = 0.0  # μ: what the piece after owes to the time of its start
+    ended: Array | None = nu
+    after_first, first = np.zeros(0), 0.0
+    for i in range(len(pieces) - 1, -1, -1):
+        piece, (q, r, begin, end) = pieces[i], seeds[i]
+        if by_event or i < len(pieces) - 1 or solution.status == 1:
+            q = _through_events(solution, i, q, end, moved, by_event, costates[-1][0] if costates else None, s, g_u)
+            if solution.status == 1 and i == len(pieces) - 1:
+                ended = None
+        lam, gu = _sweep(solution, piece, q, r, s)
+        if g_u.size:
+            np.add.at(g_u, piece.interval, gu)
+        costates.append(lam)
+        if i > 0:
+            moved = _by_start(solution, piece, lam[1]) + begin
+        after_first, first = lam[1], begin
+    costate = costates[0] if len(costates) == 1 else np.concatenate(costates[::-1])
+    ends = _Ends(after_first, ended, first, seeds[-1].last)
+    return OdeGradient(costates[-1][0, :n].copy(), g_u, s[0, :, 0], costate[:, :n], solution, ends)
+
+
+def _sweep(solution: OdeSolution, piece: Piece, q: Array, r: Array, s: Array) -> tuple[Array, Array]:
+    """The backward sweep over one piece; adds to s."""
+    path = piece.path
+    t, N = path.t, len(path)
+    lam, gu = np.empty((1, N + 1, path.x.shape[1], 1)), np.empty((1, N, path.u.shape[1], 1))
+    solution.runner.step.backward(
         t[:-1, None], (t[1:] - t[:-1])[:, None], path.x[None, :, :, None], path.u[None, :, :, None],
         path.p[None, :, None], q[None, :, :, None], r, lam, gu, s,
     )  # fmt: skip
-    costate = lam[0, :, :, 0]
-    g_u = np.zeros(solution.u.shape)
+    return lam[0, :, :, 0], gu[0, :, :, 0]
+
+
+def _output_seeds(solution: OdeSolution, dx: ArrayLike | None, s: Array) -> list[_Seeds]:
+    """∂J/∂x at the outputs, brought to the knots; adds to s."""
+    total = solution.pieces[0].path.x.shape[1]
+    if dx is None:
+        return [_Seeds(np.zeros((1, total)), _NONE, 0.0, 0.0) for _ in solution.pieces]
+    n, places = solution.system.n, solution.places
+    seed = _seed("dx", dx, solution.x.shape)
+    made, row = [], 0
+    for i, piece in enumerate(solution.pieces):
+        N = len(piece.path)
+        q = np.zeros((N + 1, total))
+        if places is None:
+            q[:, :n] = seed[row : row + N + 1]
+            row += N + 1
+            made.append(_Seeds(q, _NONE, 0.0, 0.0))
+            continue
+        mine = places.piece == i
+        step, theta, mine_seed = places.step[mine], places.theta[mine], seed[mine]
+        inside = theta > 0
+        q[step[~inside], :n] = mine_seed[~inside]
+        if not inside.any():
+            made.append(_Seeds(q, _NONE, 0.0, 0.0))
+            continue
+        k, theta = step[inside], theta[inside]
+        at = points(piece.path, k, theta)
+        whole = np.zeros((k.size, total))
+        whole[:, :n] = mine_seed[inside]
+        g_t, g_h, g_x, g_u, g_p, g_theta = solution.runner.dense_vjp(at, whole)
+        np.add.at(q, k, g_x)
+        r = np.zeros((1, N, piece.path.u.shape[1], 1))
+        np.add.at(r[0, :, :, 0], k, g_u)
+        s[0, :, 0] += g_p.sum(axis=0)
+        # The output keeps its time t_k + θ h: when an end of its step moves, θ changes too.
+        first = float((g_t - g_h - g_theta * (1 - theta) / at.h)[k == 0].sum())
+        last = float((g_h - g_theta * theta / at.h)[k == N - 1].sum())
+        made.append(_Seeds(q, r, first, last))
+    return made
+
+
+def _event_seeds(
+    solution: OdeSolution, dt_events: Sequence[ArrayLike] | None, dx_events: Sequence[ArrayLike] | None
+) -> dict[int, tuple[float, Array]]:
+    """(μ, ν) by the number of the occurrence."""
+    made: dict[int, tuple[float, Array]] = {}
+    n = solution.system.n
+    for name, given, like in (
+        ("dt_events", dt_events, solution.t_events if dt_events is not None else []),
+        ("dx_events", dx_events, solution.x_events if dx_events is not None else []),
+    ):
+        if given is None:
+            continue
+        if len(given) != len(like):
+            raise InputError(f"{name} has {len(given)} entries; expected {len(like)}, one array per event.")
+        arrays = [_seed(f"{name}[{j}]", a, like[j].shape) for j, a in enumerate(given)]
+        count = [0] * len(arrays)
+        for o, occurrence in enumerate(solution.occurrences):
+            j = occurrence.event
+            mu, nu = made.get(o, (0.0, np.zeros(n)))
+            value = arrays[j][count[j]]
+            count[j] += 1
+            made[o] = (mu + float(value), nu) if name == "dt_events" else (mu, nu + value)
+    return made
+
+
+def _through_events(
+    solution: OdeSolution, i: int, q: Array, last: float, moved: float, by_event: dict[int, tuple[float, Array]],
+    lam_after: Array | None, s: Array, g_u: Array,
+) -> Array:  # fmt: skip
+    """q of piece i with what its events add: seeds on them, and the jump of the costate at its end."""
+    piece, watcher, n = solution.pieces[i], solution.watcher, solution.system.n
+    N = len(piece.path)
+    at_end = lam_after is not None or (solution.status == 1 and i == len(solution.pieces) - 1)
+    causes = [o for o in range(len(solution.occurrences)) if solution.occurrences[o].piece == i]
+    ending = [o for o in causes if solution.occurrences[o].step == N] if at_end else []
+    if len(q) == 1 and any(o in by_event for o in causes if o not in ending):
+        q = np.concatenate([np.zeros((N, q.shape[1])), q])
+    if watcher is None:
+        return q
+    for o in causes:
+        if o in ending or o not in by_event:
+            continue
+        occurrence = solution.occurrences[o]
+        mu, nu = by_event[o]
+        whole = np.zeros(q.shape[1])
+        whole[:n] = nu
+        q[occurrence.step] += _jump_of_costate(solution, piece, occurrence.step, occurrence.event, mu, whole, s, g_u)
+    if ending:
+        # Several events at one time are one: the first of them decides when.
+        nu, mu = q[-1].copy(), moved + last
+        path, interval = piece.path, piece.interval[-1]
+        for o in reversed(ending):
+            occurrence = solution.occurrences[o]
+            if lam_after is not None and watcher.jumps[occurrence.event] is not None:
+                if len([e for e in ending if watcher.jumps[solution.occurrences[e].event] is not None]) > 1:
+                    raise AdjointError("two jumps at the same time have no derivative: their order would matter.")
+                j_t, j_x, j_u, j_p = watcher.jump_vjp(occurrence.event)(
+                    path.t[-1:], path.x[-1], path.u[-1], path.p, lam_after
+                )
+                nu += j_x
+                mu += float(j_t[0])
+                s[0, :, 0] += j_p
+                if g_u.size:
+                    g_u[interval] += j_u
+            if o in by_event:
+                mu += by_event[o][0]
+                nu[:n] += by_event[o][1]
+        q = q.copy()
+        q[-1] = _jump_of_costate(solution, piece, N, solution.occurrences[ending[0]].event, mu, nu, s, g_u)
+    return q
+
+
+def _jump_of_costate(
+    solution: OdeSolution, piece: Piece, step: int, event: int, mu: float, nu: Array, s: Array, g_u: Array
+) -> Array:
+    """λ_e = ν - κ g_x, for event number `event` at the end of step - 1; adds to s and g_u."""
+    path, watcher = piece.path, solution.watcher
+    assert watcher is not None
+    weights = np.zeros(len(watcher.events))
+    weights[event] = 1.0
+    u = path.u[step - 1]
+    g_t, g_x, g_by_u, g_by_p = watcher.vjp(path.t[step : step + 1], path.x[step], u, path.p, weights)
+    at = points(path, np.full(2, step - 1), np.zeros(2))
+    _, by_h = solution.runner.time_vjp(at, np.stack([nu, g_x]))
+    rate = float(g_t[0] + by_h[1])
+    if abs(rate) <= 1e-12 * (abs(float(g_t[0])) + float(np.abs(g_x).sum())):
+        raise AdjointError(
+            f"event {watcher.events[event].label!r} grazes at t = {path.t[step]:g}: its rate of change is {rate:g}, "
+            "and the time at which it happens has no derivative."
+        )
+    kappa = (mu + float(by_h[0])) / rate
+    s[0, :, 0] -= kappa * g_by_p
     if g_u.size:
-        np.add.at(g_u, piece.interval, gu[0, :, :, 0])
-    return OdeGradient(costate[0, :n].copy(), g_u, s[0, :, 0], costate[:, :n], solution, costate, first, last)
+        g_u[piece.interval[step - 1]] -= kappa * g_by_u
+    return np.asarray(nu - kappa * g_x)
+
+
+def _by_start(solution: OdeSolution, piece: Piece, lam: Array) -> float:
+    """λ_1ᵀ (∂Φ_0/∂t - ∂Φ_0/∂h)."""
+    g_t, g_h = solution.runner.time_vjp(points(piece.path, *_START), lam[None])
+    return float(g_t[0] - g_h[0])
+
+
+def _by_length(solution: OdeSolution, piece: Piece, lam: Array) -> float:
+    """λ_Nᵀ ∂Φ_{N-1}/∂h."""
+    at = points(piece.path, np.array([len(piece.path) - 1]), np.zeros(1))
+    _, g_h = solution.runner.time_vjp(at, lam[None])
+    return float(g_h[0])
 
 
 def _seed(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:

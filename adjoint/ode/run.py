@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjoint.kernels import grid as kernels
-from adjoint.step import Step
+from adjoint.step import MachineCode, Step
 
 __all__ = ["Control", "Points", "Runner", "Walk", "Watch", "walk"]
 
@@ -36,8 +36,8 @@ FIRST_ROOM = 256  # steps
 
 
 class Control(NamedTuple):
-    """Options of error control: rtol, atol (n,), the longest step, the first (0: to be found), the most attempts, and how many
-    states are controlled (atol < ∞).
+    """Options of error control: rtol, atol (n,), the longest step, the first (0: to be found), the most attempts, and
+    how many states are controlled (atol < ∞).
     """
 
     rtol: float
@@ -111,6 +111,10 @@ class Runner(Protocol):
     """A method at work on a system; see the header. One per system and method, shared by threads."""
 
     step: Step
+
+    @property
+    def step_code(self) -> MachineCode:
+        """Φ on one lane: t, h, x, u, p → x_next."""
 
     def begin(self, walk: Walk) -> None:
         """Prepare number, vector and count of a new walk for this method (options of the controller)."""

@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import AdjointError, InputError
 from adjoint.method import Method
+from adjoint.ode.events import Watcher
 from adjoint.ode.run import Points, Runner
 from adjoint.system import System
 from adjoint.trajectory import Trajectory
 
-__all__ = ["OdeSolution", "Piece", "Places"]
+__all__ = ["Occurrence", "OdeSolution", "Piece", "Places"]
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -26,6 +27,17 @@ class Piece(NamedTuple):
 
     path: Trajectory
     interval: Integers
+
+
+class Occurrence(NamedTuple):
+    """An event that happened: which, when, the state before its jump, at the end of which step of which piece."""
+
+    event: int
+    t: float
+    x: Array
+    piece: int
+    step: int
+    jumped: bool
 
 
 class Places(NamedTuple):
@@ -58,8 +70,10 @@ class OdeSolution:
         The grids: more than one if events happened.
     system, method, rtol, atol
         How it was made.
-    u, knots : arrays (M, m), (M+1,)
-        The control, and the times between which it is held.
+    u : array (M, m)
+        The control in each interval between knots.
+    occurrences : tuple of Occurrence
+        The events that happened, in order.
     """
 
     t: Array
@@ -76,9 +90,10 @@ class OdeSolution:
     rtol: float
     atol: Array
     u: Array
-    knots: Array
     runner: Runner = field(repr=False)
     places: Places | None = field(repr=False)
+    occurrences: tuple[Occurrence, ...] = ()
+    watcher: Watcher | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.t.setflags(write=False)
@@ -93,6 +108,23 @@ class OdeSolution:
     def success(self) -> bool:
         """Whether the solve reached its end or a terminal event."""
         return self.status >= 0
+
+    @property
+    def t_events(self) -> list[Array]:
+        """For each event, the times at which it happened."""
+        return [np.array([o.t for o in self.occurrences if o.event == j]) for j in range(self._events)]
+
+    @property
+    def x_events(self) -> list[Array]:
+        """For each event, the states at which it happened (k, n), before the jump."""
+        n = self.system.n
+        return [
+            np.array([o.x[:n] for o in self.occurrences if o.event == j]).reshape(-1, n) for j in range(self._events)
+        ]
+
+    @property
+    def _events(self) -> int:
+        return 0 if self.watcher is None else len(self.watcher.events)
 
     @property
     def trajectory(self) -> Trajectory:

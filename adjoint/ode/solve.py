@@ -12,21 +12,20 @@ and the grid so found carries all derivatives (`adjoint.ode.gradient`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import InputError
-from adjoint.kernels import grid as kernels
 from adjoint.method import TSIT5, Method
 from adjoint.ode import given
-from adjoint.ode.run import Runner, Walk, new_walk, walk
+from adjoint.ode.course import follow
+from adjoint.ode.events import Event, Watcher, events_of
 from adjoint.ode.runners import runner
 from adjoint.ode.solution import OdeSolution, Piece, evaluate, locate
 from adjoint.system import System
-from adjoint.trajectory import Trajectory
 
 __all__ = ["solve_ivp"]
 
@@ -48,6 +47,10 @@ def solve_ivp(
     max_step: float = math.inf,
     first_step: float | None = None,
     max_steps: int = 1_000_000,
+    events: Event | Callable[..., Any] | Iterable[Event | Callable[..., Any]] | None = None,
+    max_events: int = 10_000,
+    running: Callable[..., Any] | None = None,
+    integral_tolerance: float = math.inf,
 ) -> OdeSolution:
     """Solve an initial-value problem with steps as long as the tolerance allows.
 
@@ -74,6 +77,15 @@ def solve_ivp(
         The longest step, and the first one to try; absent: found by the method.
     max_steps : int
         The most steps that are tried.
+    events : Event, or function g(t, x, u, p), or several of them
+        What to look for; see `Event`. Functions may have SciPy's attributes ``terminal`` and ``direction``.
+    max_events : int
+        After so many the solve stops.
+    running : callable, optional
+        ``running(t, x, u, p)``, a number whose integral over time is wanted: ``solution.integral``.
+    integral_tolerance : float
+        The absolute tolerance of the integral; infinite: it does not take part in the error control, and the grid is
+        that of the solve without it.
 
     Returns
     -------
@@ -105,57 +117,50 @@ def solve_ivp(
     options = given.control(made, rtol, atol, max_step, first_step, max_steps, abs(t1 - t0))
     outputs = None if t_eval is None else given.output_times(t_eval, t0, t1)
 
-    engine = runner(made, method)
-    way = new_walk(engine, t0, start, stops, U, parameters, options)
-    status = walk(engine, way)
-    N = way.steps
-    interval = way.interval[:N]
-    path = Trajectory(way.t[: N + 1], way.x[: N + 1], U[interval], parameters, made, method)
-    pieces = (Piece(path, interval if held is U else which[interval]),)
+    n, full = made.n, made
+    if running is not None:
+        full = with_integral(made, running)
+        start, options = np.append(start, 0.0), given.with_quadrature(options, integral_tolerance)
+    engine = runner(full, method)
+    happenings = events_of(events)
+    watcher = Watcher(full, happenings, n) if happenings else None
+    course = follow(engine, start, stops, U, parameters, options, which, full, method, watcher, max_events)
 
-    places = None
+    pieces, places = course.pieces, None
     if outputs is None:
-        t, x = path.t, path.x
+        t, x = together(pieces)
     else:
-        sign = 1.0 if t1 > t0 else -1.0
-        t = outputs if status == kernels.DONE else outputs[sign * outputs <= sign * path.t[-1]]
+        sign, end = (1.0 if t1 > t0 else -1.0), pieces[-1].path.t[-1]
+        t = outputs if course.status == 0 else outputs[sign * outputs <= sign * end]
         places = locate(pieces, t)
         x = evaluate(engine, pieces, places)
-    tried = int(way.count[kernels.TRIED])
+    integral = None
+    if running is not None:
+        x, integral = np.ascontiguousarray(x[:, :n]), x[:, n].copy()
+    accepted = sum(len(piece.path) for piece in pieces)
     return OdeSolution(
-        t, x, None, 0 if status == kernels.DONE else -1, sentence(status, engine, way, made), engine.evaluations(way),
-        N, tried - N, pieces, made, method, options.rtol, options.atol, held, stops, engine, places,
+        t, x, integral, course.status, course.message, course.nfev, accepted, course.tried - accepted, pieces, made,
+        method, options.rtol, options.atol[:n], held, engine, places, course.occurrences, watcher,
     )  # fmt: skip
 
 
-def sentence(status: int, engine: Runner, way: Walk, system: System) -> str:
-    """How a solve ended, in words."""
-    if status == kernels.DONE:
-        return "Reached the end of the span."
-    k = way.steps
-    t, x = float(way.t[k]), way.x[k]
-    at = f"at t = {t:.10g} of {float(way.knots[-1]):g}"
-    if status == kernels.INTERRUPTED:
-        return f"Interrupted {at}."
-    f = np.array(system.graph(t, x, way.U[min(way.count[kernels.INTERVAL], len(way.U) - 1)], way.p)).ravel()
-    scale = way.control.atol + way.control.rtol * np.abs(x)
-    with np.errstate(all="ignore"):
-        rate = np.where(np.isfinite(way.control.atol), np.abs(f) / scale, 0.0)
-    e = int(np.argmax(np.where(np.isfinite(rate), rate, np.inf)))
-    where = f"state '{system.states[e]}' = {x[e]:.6g} changes at the rate {f[e]:.6g}"
-    if scale[e] == 0:
-        return f"Stopped {at}: the tolerance of state '{system.states[e]}' = {x[e]:g} is zero there. Give it an atol."
-    if status == kernels.TOO_MANY:
-        return (
-            f"Stopped {at} after {way.control.max_steps} steps tried; {where}. Raise max_steps or the tolerance; if "
-            "the steps stay short although the solution is smooth, the system is stiff and wants an implicit method."
-        )
-    if status == kernels.UNDERFLOW:
-        return (
-            f"Stopped {at}: the step became too short for double precision; {where}. A singularity, a jump of f, or a "
-            "tolerance below rounding?"
-        )
-    return (
-        f"Stopped {at}: beyond, f or the state is not finite however short the step; {where}. Does the solution blow "
-        "up or leave the domain of f?"
-    )
+def together(pieces: tuple[Piece, ...]) -> tuple[Array, Array]:
+    """All knots and states; where the state jumps, there are two rows of the same time."""
+    if len(pieces) == 1:
+        return pieces[0].path.t, pieces[0].path.x
+    return np.concatenate([piece.path.t for piece in pieces]), np.concatenate([piece.path.x for piece in pieces])
+
+
+def with_integral(system: System, running: Callable[..., Any]) -> System:
+    """The system with ∫ running dt as a last state; the one made last is kept."""
+    kept: list[Any] = system.keep(with_integral, lambda: [None, None])
+    if kept[0] is not running:
+        rate = given.with_four_arguments(running)
+
+        def f(t: Any, x: Any, u: Any, p: Any) -> Any:
+            return [system.f(t, x[:-1], u, p), rate(t, x[:-1], u, p)]
+
+        label = next(name for name in ("integral", "integral_", "integral__") if name not in system.states)
+        kept[:] = running, System(f, (*system.states, label), system.controls, system.parameters, name=system.name)
+    made: System = kept[1]
+    return made
