@@ -42,23 +42,32 @@ __all__ = [
     "GROWTH_HELD",
     "INTERRUPTED",
     "INTERVAL",
+    "LEAST_LOG",
     "LENGTH",
     "LIMIT",
     "LOG_E",
     "MAX_STEP",
+    "NEGLIGIBLE",
     "NFEV",
     "NONFINITE",
     "NUMBERS",
     "PAUSED",
     "RTOL",
     "SLOT",
+    "SMALLEST",
     "STEPS",
+    "STRETCH",
     "TOO_MANY",
     "TRIED",
     "UNDERFLOW",
     "Q",
     "advance",
     "crossed",
+    "first_guess",
+    "growth",
+    "second_guess",
+    "shrinkage",
+    "squared_error",
 ]  # fmt: skip
 
 # How a call ended. FULL and PAUSED are no ends: make room, let the user interrupt, call again.
@@ -73,6 +82,8 @@ LENGTH, LOG_E, RTOL, MAX_STEP, ALPHA, BETA, Q, COUNTED, _T, _H, _SQUARE, _GUARD 
 NUMBERS = 12
 
 SMALLEST, LARGEST, SAFETY = 0.2, 10.0, 0.9
+STRETCH = 1.0001
+NEGLIGIBLE, LEAST_LOG = 1e-30, -18.420680743952367  # of E²; of log E_old², so that E_old >= 1e-4
 
 _IN = [types.Array(float64, d, "C", readonly=True) for d in range(5)]
 _OUT = [types.Array(float64, d, "C") for d in range(5)]
@@ -118,13 +129,52 @@ def crossed(g, signs, directions, fired):
 
 
 @jit_exact
+def squared_error(square, guard, counted):
+    """E² from the sums of squares of the errors; guard = 0: there is none."""
+    if guard > 0.0 and square > 0.0:
+        return square * (square / (square + 0.01 * guard)) / counted
+    return square / counted
+
+
+@jit_exact
+def first_guess(d0, d1, span):
+    """h_0: Euler's step of a hundredth of x's size."""
+    return min(0.01 * d0 / d1 if d0 >= 1e-5 and 1e-5 <= d1 < math.inf else 1e-6, span)
+
+
+@jit_exact
+def second_guess(h0, d1, d2, q, span):
+    """h from h_0 and what the change of slope, d_2 = ‖f_1 - f_0‖/h_0, allows."""
+    steepest = max(d1, d2)
+    if not steepest < math.inf:
+        h1 = h0
+    elif steepest <= 1e-15:
+        h1 = max(1e-6, 1e-3 * h0)
+    else:
+        h1 = (0.01 / steepest) ** (1.0 / q)
+    return min(100.0 * h0, h1, span)
+
+
+@jit_exact
+def growth(log_E, log_E_old, alpha, beta, held):
+    """The factor of the next length after an accepted step."""
+    factor = min(LARGEST, max(SMALLEST, SAFETY * math.exp(0.5 * (beta * log_E_old - alpha * log_E))))
+    return min(factor, 1.0) if held != 0 else factor
+
+
+@jit_exact
+def shrinkage(square, q):
+    """The factor of the next length after a rejected step."""
+    return max(SMALLEST, SAFETY * square ** (-0.5 / q))
+
+
+@jit_exact
 def _first_length(rhs, t0, x0, slope, sign, span, number, vector, arg, res, work):
     """Hairer, Nørsett, Wanner II.4: Euler's step of a hundredth of x's size, then what the change of slope allows."""
     rtol, q, counted = number[RTOL], number[Q], number[COUNTED]
     atol, x1, f1 = vector[0], vector[3], vector[4]
     d0, d1 = _size(x0, x0, rtol, atol, counted), _size(slope, x0, rtol, atol, counted)
-    h0 = 0.01 * d0 / d1 if d0 >= 1e-5 and 1e-5 <= d1 < math.inf else 1e-6
-    h0 = min(h0, span)
+    h0 = first_guess(d0, d1, span)
     for e in range(x0.size):
         x1[e] = x0[e] + sign * h0 * slope[e]
     number[_T] = t0 + sign * h0
@@ -134,15 +184,7 @@ def _first_length(rhs, t0, x0, slope, sign, span, number, vector, arg, res, work
     call(rhs, arg, res, work)
     for e in range(x0.size):
         f1[e] -= slope[e]
-    d2 = _size(f1, x0, rtol, atol, counted) / h0
-    steepest = max(d1, d2)
-    if not steepest < math.inf:
-        h1 = h0
-    elif steepest <= 1e-15:
-        h1 = max(1e-6, 1e-3 * h0)
-    else:
-        h1 = (0.01 / steepest) ** (1.0 / q)
-    return min(100.0 * h0, h1, span)
+    return second_guess(h0, d1, _size(f1, x0, rtol, atol, counted) / h0, q, span)
 
 
 @kernel(
@@ -203,7 +245,7 @@ def advance(embedded, rhs, watch, knots, U, p, t, x, interval, number, vector, c
             status = TOO_MANY
             break
         length = min(number[LENGTH], number[MAX_STEP])
-        last = length * 1.0001 >= remaining  # stretched, lest a crumb of round-off remain for one more step
+        last = length * STRETCH >= remaining  # stretched, lest a crumb of round-off remain for one more step
         if last:
             t_next = knots[i + 1]
         else:
@@ -227,9 +269,7 @@ def advance(embedded, rhs, watch, knots, U, p, t, x, interval, number, vector, c
         number[_GUARD] = 0.0
         call(embedded, arg, res, work)
         count[TRIED] += 1
-        square = number[_SQUARE] / counted
-        if number[_GUARD] > 0.0 and square > 0.0:
-            square *= square / (square + 0.01 * number[_GUARD] / counted)
+        square = squared_error(number[_SQUARE], number[_GUARD], counted)
         if not (square < math.inf and _all_finite(x[k + 1]) and _all_finite(vector[3 - slot])):
             # A stage left the domain of f: come closer, until the step vanishes.
             number[LENGTH] = SMALLEST * abs(h)
@@ -239,15 +279,13 @@ def advance(embedded, rhs, watch, knots, U, p, t, x, interval, number, vector, c
                 break
             continue
         if square > 1.0:
-            number[LENGTH] = abs(h) * max(SMALLEST, SAFETY * square ** (-0.5 / number[Q]))
+            number[LENGTH] = abs(h) * shrinkage(square, number[Q])
             count[GROWTH_HELD] = 1
             continue
-        log_E = math.log(square) if square > 1e-30 else -70.0
-        factor = min(LARGEST, max(SMALLEST, SAFETY * math.exp(0.5 * (beta * number[LOG_E] - alpha * log_E))))
-        if count[GROWTH_HELD] != 0:
-            factor = min(factor, 1.0)
-            count[GROWTH_HELD] = 0
-        number[LOG_E] = max(log_E, -18.4)  # E_old >= 1e-4
+        log_E = math.log(max(square, NEGLIGIBLE))
+        factor = growth(log_E, number[LOG_E], alpha, beta, count[GROWTH_HELD])
+        count[GROWTH_HELD] = 0
+        number[LOG_E] = max(log_E, LEAST_LOG)
         # A last step that a knot cut short says little about lengths: it may lengthen the next, not shorten it.
         if not last or abs(h) * factor > number[LENGTH]:
             number[LENGTH] = abs(h) * factor

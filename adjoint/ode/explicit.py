@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from adjoint.errors import InputError
 from adjoint.kernels import grid as kernels
 from adjoint.method import Method
-from adjoint.native import CompiledFunction, compile
+from adjoint.native import CompiledFunction, compile, lane_width
 from adjoint.ode.run import Points, Walk, Watch
 from adjoint.step import MachineCode, Step, TracedStep, machine_code
 from adjoint.symbolic.derivatives import jvp, vjp
@@ -69,6 +69,16 @@ class ExplicitRunner:
         """Machine code of the embedded step, one lane."""
         return self._embedded(1)
 
+    @cached_property
+    def embedded_lanes(self) -> MachineCode:
+        """The same on as many lanes as there are."""
+        return self._embedded(lane_width())
+
+    @cached_property
+    def rhs_lanes(self) -> MachineCode:
+        """f on as many lanes as there are."""
+        return machine_code(self.system.graph, lane_width(), f"the right-hand side of system {self.system.name!r}")
+
     def _embedded(self, lanes: int) -> MachineCode:
         m = self.method
         partners = [b for b in (m.b_hat, m.b_guard) if b is not None]
@@ -82,7 +92,7 @@ class ExplicitRunner:
 
     def begin(self, walk: Walk) -> None:
         """See `Runner`."""
-        walk.number[kernels.LOG_E] = -18.4
+        walk.number[kernels.LOG_E] = kernels.LEAST_LOG
         walk.number[kernels.ALPHA : kernels.Q + 1] = self.controller
 
     def advance(self, walk: Walk, watch: Watch, pause: int) -> int:
