@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from adjoint.kernels import grid as kernels
 from adjoint.ode.events import Watcher
+from adjoint.ode.pieces import Occurrence, Piece
 from adjoint.ode.run import Control, Runner, Walk, new_walk, walk
-from adjoint.ode.solution import Occurrence, Piece
 from adjoint.system import System
 from adjoint.trajectory import Trajectory
 

@@ -404,8 +404,8 @@ def _solve_members(
     U, p = np.ascontiguousarray(U), np.ascontiguousarray(p)
     while True:
         how = kernels.run(
-            embedded.address, rhs.address, stops, x0, U, p, options.atol, option, block, flag, count, PAUSE, last, tried,
-            status, steps, begin, t_kept, x_kept, t_lane, x_lane, arg, res, work,
+            embedded.address, rhs.address, stops, x0, U, p, options.atol, option, block, flag, count, PAUSE, last,
+            tried, status, steps, begin, t_kept, x_kept, t_lane, x_lane, arg, res, work,
         )  # fmt: skip
         if how == grid.DONE:
             break

@@ -20,7 +20,7 @@ from adjoint.method import Method
 from adjoint.native import CompiledFunction, compile, lane_width
 from adjoint.ode.run import Points, Walk, Watch
 from adjoint.step import MachineCode, Step, TracedStep, machine_code
-from adjoint.symbolic.derivatives import jvp, vjp
+from adjoint.symbolic.derivatives import jvp, second, vjp
 from adjoint.symbolic.steps import dense_output, embedded_step, explicit_step
 from adjoint.system import System
 
@@ -121,6 +121,15 @@ class ExplicitRunner:
         g_t, g_h, g_x, g_u, g_p, g_theta = self._dense_vjp(*_columns(at), seed)
         return g_t[:, 0], g_h[:, 0], g_x, g_u, g_p, g_theta[:, 0]
 
+    def dense_jvp(self, at: Points, dx: Array, du: Array, dp: Array) -> Array:
+        """See `Runner`."""
+        return np.asarray(self._dense_jvp(*_columns(at), dx, du, dp))
+
+    def dense_second(self, at: Points, seed: Array, dx: Array, du: Array, dp: Array) -> tuple[Array, Array, Array]:
+        """See `Runner`."""
+        d_x, d_u, d_p = self._dense_second(*_columns(at), seed, dx, du, dp)
+        return d_x, d_u, d_p
+
     def time_vjp(self, at: Points, seed: Array) -> tuple[Array, Array]:
         """See `Runner`."""
         g_t, g_h = self._time_vjp(*_columns(at)[:5], seed)
@@ -147,6 +156,10 @@ class ExplicitRunner:
     @cached_property
     def _dense_jvp(self) -> CompiledFunction:
         return compile(jvp(self._dense_graph, (2, 3, 4)))
+
+    @cached_property
+    def _dense_second(self) -> CompiledFunction:
+        return compile(second(self._dense_graph, (2, 3, 4)))
 
     @cached_property
     def _time_vjp(self) -> CompiledFunction:

@@ -26,15 +26,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import AdjointError, InputError
-from adjoint.ode.solution import OdeSolution, Piece, points
+from adjoint.ode.pieces import Piece, points
 
-__all__ = ["OdeGradient", "sweep_solution"]
+if TYPE_CHECKING:
+    from adjoint.ode.solution import OdeSolution
+
+__all__ = ["OdeGradient", "output_seeds", "sweep"]
 
 Array = NDArray[np.float64]
 _NONE = np.zeros((1, 0, 1, 1))
@@ -62,22 +65,22 @@ class OdeGradient:
     p: Array
     costate: Array
     solution: OdeSolution
-    ends: _Ends
+    ends: Ends
 
     @cached_property
     def t0(self) -> float:
         """∂J/∂t_0."""
-        return _by_start(self.solution, self.solution.pieces[0], self.ends.after_first) + self.ends.first
+        return by_start(self.solution, self.solution.pieces[0], self.ends.after_first) + self.ends.first
 
     @cached_property
     def t1(self) -> float:
         """∂J/∂t_1; zero if a terminal event ended the solve before."""
         if self.ends.nu is None:
             return 0.0
-        return _by_length(self.solution, self.solution.pieces[-1], self.ends.nu) + self.ends.last
+        return by_length(self.solution, self.solution.pieces[-1], self.ends.nu) + self.ends.last
 
 
-class _Ends(NamedTuple):
+class Ends(NamedTuple):
     """λ_1 of the first piece and ν of the last, and what outputs in the first and last step owe to the ends."""
 
     after_first: Array
@@ -86,7 +89,7 @@ class _Ends(NamedTuple):
     last: float
 
 
-class _Seeds(NamedTuple):
+class Seeds(NamedTuple):
     """What the outputs in one piece contribute: q (N+1 or 1, n), r, g_u and what is owed to both ends."""
 
     q: Array
@@ -95,7 +98,7 @@ class _Seeds(NamedTuple):
     last: float
 
 
-def sweep_solution(
+def sweep(
     solution: OdeSolution,
     dx: ArrayLike | None = None,
     dlast: ArrayLike | None = None,
@@ -103,39 +106,15 @@ def sweep_solution(
     dt_events: Sequence[ArrayLike] | None = None,
     dx_events: Sequence[ArrayLike] | None = None,
 ) -> OdeGradient:
-    """The gradient of a number J of a solve: the backward sweep.
-
-    Parameters
-    ----------
-    solution : OdeSolution
-    dx : array_like (K, n), optional
-        ∂J/∂x at the outputs, with the shape of ``solution.x``.
-    dlast : array_like (n,), optional
-        ∂J/∂x at the end of the solve.
-    dintegral : float
-        ∂J/∂(the integral of `running` over the whole solve).
-    dt_events, dx_events : sequence of array_like (k,), (k, n), optional
-        ∂J/∂ of the times and states of the events, shaped as ``solution.t_events`` and ``x_events``.
-
-    Returns
-    -------
-    OdeGradient
-
-    Raises
-    ------
-    InputError
-        If a shape does not fit.
-    AdjointError
-        If J depends on an event that grazes: g touches zero without passing, and its time has no derivative.
-    """
+    """The gradient of a number J of a solve. See `OdeSolution.sweep`."""
     pieces, n = solution.pieces, solution.system.n
     n_p, total = pieces[0].path.p.size, pieces[0].path.x.shape[1]
     s = np.zeros((1, n_p, 1))
     g_u = np.zeros(solution.u.shape)
-    seeds = _output_seeds(solution, dx, s)
+    seeds = output_seeds(solution, dx, s)
     nu = seeds[-1].q[-1]  # where λ_N is collected: a view
     if dlast is not None:
-        nu[:n] += _seed("dlast", dlast, (n,))
+        nu[:n] += seed_of("dlast", dlast, (n,))
     if dintegral:
         if total == n:
             raise InputError("dintegral is given, but the solve had no running=.")
@@ -151,19 +130,19 @@ def sweep_solution(
             q = _through_events(solution, i, q, end, moved, by_event, costates[-1][0] if costates else None, s, g_u)
             if solution.status == 1 and i == len(pieces) - 1:
                 ended = None
-        lam, gu = _sweep(solution, piece, q, r, s)
+        lam, gu = sweep_piece(solution, piece, q, r, s)
         if g_u.size:
             np.add.at(g_u, piece.interval, gu)
         costates.append(lam)
         if i > 0:
-            moved = _by_start(solution, piece, lam[1]) + begin
+            moved = by_start(solution, piece, lam[1]) + begin
         after_first, first = lam[1], begin
     costate = costates[0] if len(costates) == 1 else np.concatenate(costates[::-1])
-    ends = _Ends(after_first, ended, first, seeds[-1].last)
+    ends = Ends(after_first, ended, first, seeds[-1].last)
     return OdeGradient(costates[-1][0, :n].copy(), g_u, s[0, :, 0], costate[:, :n], solution, ends)
 
 
-def _sweep(solution: OdeSolution, piece: Piece, q: Array, r: Array, s: Array) -> tuple[Array, Array]:
+def sweep_piece(solution: OdeSolution, piece: Piece, q: Array, r: Array, s: Array) -> tuple[Array, Array]:
     """The backward sweep over one piece; adds to s."""
     path = piece.path
     t, N = path.t, len(path)
@@ -175,13 +154,13 @@ def _sweep(solution: OdeSolution, piece: Piece, q: Array, r: Array, s: Array) ->
     return lam[0, :, :, 0], gu[0, :, :, 0]
 
 
-def _output_seeds(solution: OdeSolution, dx: ArrayLike | None, s: Array) -> list[_Seeds]:
+def output_seeds(solution: OdeSolution, dx: ArrayLike | None, s: Array) -> list[Seeds]:
     """∂J/∂x at the outputs, brought to the knots; adds to s."""
     total = solution.pieces[0].path.x.shape[1]
     if dx is None:
-        return [_Seeds(np.zeros((1, total)), _NONE, 0.0, 0.0) for _ in solution.pieces]
+        return [Seeds(np.zeros((1, total)), _NONE, 0.0, 0.0) for _ in solution.pieces]
     n, places = solution.system.n, solution.places
-    seed = _seed("dx", dx, solution.x.shape)
+    seed = seed_of("dx", dx, solution.x.shape)
     made, row = [], 0
     for i, piece in enumerate(solution.pieces):
         N = len(piece.path)
@@ -189,14 +168,14 @@ def _output_seeds(solution: OdeSolution, dx: ArrayLike | None, s: Array) -> list
         if places is None:
             q[:, :n] = seed[row : row + N + 1]
             row += N + 1
-            made.append(_Seeds(q, _NONE, 0.0, 0.0))
+            made.append(Seeds(q, _NONE, 0.0, 0.0))
             continue
         mine = places.piece == i
         step, theta, mine_seed = places.step[mine], places.theta[mine], seed[mine]
         inside = theta > 0
         q[step[~inside], :n] = mine_seed[~inside]
         if not inside.any():
-            made.append(_Seeds(q, _NONE, 0.0, 0.0))
+            made.append(Seeds(q, _NONE, 0.0, 0.0))
             continue
         k, theta = step[inside], theta[inside]
         at = points(piece.path, k, theta)
@@ -210,7 +189,7 @@ def _output_seeds(solution: OdeSolution, dx: ArrayLike | None, s: Array) -> list
         # The output keeps its time t_k + θ h: when an end of its step moves, θ changes too.
         first = float((g_t - g_h - g_theta * (1 - theta) / at.h)[k == 0].sum())
         last = float((g_h - g_theta * theta / at.h)[k == N - 1].sum())
-        made.append(_Seeds(q, r, first, last))
+        made.append(Seeds(q, r, first, last))
     return made
 
 
@@ -228,7 +207,7 @@ def _event_seeds(
             continue
         if len(given) != len(like):
             raise InputError(f"{name} has {len(given)} entries; expected {len(like)}, one array per event.")
-        arrays = [_seed(f"{name}[{j}]", a, like[j].shape) for j, a in enumerate(given)]
+        arrays = [seed_of(f"{name}[{j}]", a, like[j].shape) for j, a in enumerate(given)]
         count = [0] * len(arrays)
         for o, occurrence in enumerate(solution.occurrences):
             j = occurrence.event
@@ -260,7 +239,7 @@ def _through_events(
         mu, nu = by_event[o]
         whole = np.zeros(q.shape[1])
         whole[:n] = nu
-        q[occurrence.step] += _jump_of_costate(solution, piece, occurrence.step, occurrence.event, mu, whole, s, g_u)
+        q[occurrence.step] += jump_of_costate(solution, piece, occurrence.step, occurrence.event, mu, whole, s, g_u)
     if ending:
         # Several events at one time are one: the first of them decides when.
         nu, mu = q[-1].copy(), moved + last
@@ -282,11 +261,11 @@ def _through_events(
                 mu += by_event[o][0]
                 nu[:n] += by_event[o][1]
         q = q.copy()
-        q[-1] = _jump_of_costate(solution, piece, N, solution.occurrences[ending[0]].event, mu, nu, s, g_u)
+        q[-1] = jump_of_costate(solution, piece, N, solution.occurrences[ending[0]].event, mu, nu, s, g_u)
     return q
 
 
-def _jump_of_costate(
+def jump_of_costate(
     solution: OdeSolution, piece: Piece, step: int, event: int, mu: float, nu: Array, s: Array, g_u: Array
 ) -> Array:
     """λ_e = ν - κ g_x, for event number `event` at the end of step - 1; adds to s and g_u."""
@@ -311,20 +290,20 @@ def _jump_of_costate(
     return np.asarray(nu - kappa * g_x)
 
 
-def _by_start(solution: OdeSolution, piece: Piece, lam: Array) -> float:
+def by_start(solution: OdeSolution, piece: Piece, lam: Array) -> float:
     """λ_1ᵀ (∂Φ_0/∂t - ∂Φ_0/∂h)."""
     g_t, g_h = solution.runner.time_vjp(points(piece.path, *_START), lam[None])
     return float(g_t[0] - g_h[0])
 
 
-def _by_length(solution: OdeSolution, piece: Piece, lam: Array) -> float:
+def by_length(solution: OdeSolution, piece: Piece, lam: Array) -> float:
     """λ_Nᵀ ∂Φ_{N-1}/∂h."""
     at = points(piece.path, np.array([len(piece.path) - 1]), np.zeros(1))
     _, g_h = solution.runner.time_vjp(at, lam[None])
     return float(g_h[0])
 
 
-def _seed(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+def seed_of(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     array = np.asarray(value, dtype=np.float64)
     if array.shape != shape:
         raise InputError(f"{name} has shape {array.shape}; expected {shape}.")

@@ -131,6 +131,12 @@ class Runner(Protocol):
     def dense_vjp(self, at: Points, seed: Array) -> tuple[Array, ...]:
         """Of D, row by row: g_t, g_h (K,), g_x (K, n), g_u (K, m), g_p (K, n_p), g_θ (K,)."""
 
+    def dense_jvp(self, at: Points, dx: Array, du: Array, dp: Array) -> Array:
+        """D_x δx + D_u δu + D_p δp: (K, n); δp (n_p,)."""
+
+    def dense_second(self, at: Points, seed: Array, dx: Array, du: Array, dp: Array) -> tuple[Array, Array, Array]:
+        """How g_x, g_u, g_p of `dense_vjp` change along (δx, δu, δp)."""
+
     def time_vjp(self, at: Points, seed: Array) -> tuple[Array, Array]:
         """Of Φ (θ is not used): g_t, g_h (K,)."""
 

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import AdjointError, InputError
 from adjoint.method import Method
+from adjoint.ode import gradient, sensitivity
 from adjoint.ode.events import Watcher
-from adjoint.ode.run import Points, Runner
+from adjoint.ode.gradient import OdeGradient
+from adjoint.ode.pieces import Occurrence, Piece, Places, evaluate, locate
+from adjoint.ode.run import Runner
+from adjoint.ode.sensitivity import OdeTangent
 from adjoint.system import System
 from adjoint.trajectory import Trajectory
 
-__all__ = ["Occurrence", "OdeSolution", "Piece", "Places"]
+__all__ = ["OdeSolution"]
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-
-class Piece(NamedTuple):
-    """A stretch of the solve without a jump of the state: its grid, and the control interval of each step."""
-
-    path: Trajectory
-    interval: Integers
-
-
-class Occurrence(NamedTuple):
-    """An event that happened: which, when, the state before its jump, at the end of which step of which piece."""
-
-    event: int
-    t: float
-    x: Array
-    piece: int
-    step: int
-    jumped: bool
-
-
-class Places(NamedTuple):
-    """Where outputs lie: in which piece, after which of its knots, and how far within the step (0: at the knot)."""
-
-    piece: Integers
-    step: Integers
-    theta: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,40 +159,88 @@ class OdeSolution:
         """The states (quadratures included) at places of the grid: (K, n)."""
         return evaluate(self.runner, self.pieces, places)
 
+    def sweep(
+        self,
+        dx: ArrayLike | None = None,
+        dlast: ArrayLike | None = None,
+        dintegral: float = 0.0,
+        dt_events: Sequence[ArrayLike] | None = None,
+        dx_events: Sequence[ArrayLike] | None = None,
+    ) -> OdeGradient:
+        """The gradient of a number J of the solve: the backward sweep over its grid.
 
-def locate(pieces: tuple[Piece, ...], times: Array) -> Places:
-    """Where times lie on the grid; the earlier piece where two meet."""
-    ends = np.array([piece.path.t[-1] for piece in pieces])
-    first, last = pieces[0].path.t[0], ends[-1]
-    sign = 1.0 if last >= first else -1.0
-    outside = ~((sign * times >= sign * first) & (sign * times <= sign * last))
-    if outside.any():
-        raise InputError(f"t = {times[outside][0]:g} lies outside of the solution, which spans {first:g} … {last:g}.")
-    which = np.searchsorted(sign * ends, sign * times)
-    step, theta = np.empty(times.size, np.int64), np.empty(times.size)
-    for i, piece in enumerate(pieces):
-        mine = which == i if len(pieces) > 1 else slice(None)
-        t = piece.path.t
-        at = times[mine]
-        k = np.searchsorted(sign * t, sign * at, side="right") - 1
-        before = np.minimum(k, t.size - 2)
-        step[mine], theta[mine] = k, np.where(at == t[k], 0.0, (at - t[k]) / (t[before + 1] - t[before]))
-    return Places(which, step, theta)
+        Parameters
+        ----------
+        dx : array_like (K, n), optional
+            ∂J/∂x at the outputs, with the shape of ``x``.
+        dlast : array_like (n,), optional
+            ∂J/∂x at the end of the solve.
+        dintegral : float
+            ∂J/∂(the integral of `running` over the whole solve).
+        dt_events, dx_events : sequence of array_like (k,), (k, n), optional
+            ∂J/∂ of the times and states of the events, shaped as ``t_events`` and ``x_events``.
 
+        Returns
+        -------
+        OdeGradient
+            See the header of `adjoint.ode.gradient` for what it holds fixed.
 
-def evaluate(runner: Runner, pieces: tuple[Piece, ...], places: Places) -> Array:
-    """The states at places."""
-    x = np.empty((places.step.size, pieces[0].path.x.shape[1]))
-    for i, piece in enumerate(pieces):
-        mine = places.piece == i
-        inside = mine & (places.theta > 0)
-        x[mine] = piece.path.x[places.step[mine]]
-        if inside.any():
-            x[inside] = runner.dense(points(piece.path, places.step[inside], places.theta[inside]))
-    return x
+        Raises
+        ------
+        InputError
+            If a shape does not fit.
+        AdjointError
+            If J depends on an event that grazes: g touches zero without passing, and its time has no derivative.
+        """
+        return gradient.sweep(self, dx, dlast, dintegral, dt_events, dx_events)
 
+    def tangent(
+        self, x0: ArrayLike | None = None, u: ArrayLike | None = None, p: ArrayLike | None = None
+    ) -> OdeTangent:
+        """How the solution moves when x0, u and p move: forward sensitivities along one direction.
 
-def points(path: Trajectory, step: Integers, theta: Array) -> Points:
-    """Steps of a path as the runner takes them."""
-    t = path.t[step]
-    return Points(t, path.t[step + 1] - t, path.x[step], path.u[step], path.p, theta)
+        Parameters
+        ----------
+        x0, u, p : array_like (n,), (M, m), (n_p,), optional
+            The direction; absent parts are zero.
+
+        Returns
+        -------
+        OdeTangent
+            δx at the outputs and at the end, δ of the integral, and δ of the times of events.
+        """
+        return sensitivity.tangent(self, x0, u, p)
+
+    def hessian_vector(
+        self,
+        dx: ArrayLike | None = None,
+        dlast: ArrayLike | None = None,
+        *,
+        x0: ArrayLike | None = None,
+        u: ArrayLike | None = None,
+        p: ArrayLike | None = None,
+        ddx: ArrayLike | None = None,
+        ddlast: ArrayLike | None = None,
+    ) -> OdeGradient:
+        """The Hessian of J times a direction: the tangent of `sweep`.
+
+        Parameters
+        ----------
+        dx, dlast : array_like, optional
+            The seeds that were given to `sweep`.
+        x0, u, p : array_like, optional
+            The direction, as for `tangent`.
+        ddx, ddlast : array_like, optional
+            How the seeds change along it; absent where J has no second derivative of its own.
+
+        Returns
+        -------
+        OdeGradient
+            The products with respect to ``x0, u, p``, and the perturbation of the costate.
+
+        Raises
+        ------
+        AdjointError
+            If the solve has events.
+        """
+        return sensitivity.hessian_vector(self, dx, dlast, x0, u, p, ddx, ddlast)

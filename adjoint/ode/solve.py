@@ -23,8 +23,9 @@ from adjoint.method import TSIT5, Method
 from adjoint.ode import given
 from adjoint.ode.course import follow
 from adjoint.ode.events import Event, Watcher, events_of
+from adjoint.ode.pieces import Piece, evaluate, locate
 from adjoint.ode.runners import runner
-from adjoint.ode.solution import OdeSolution, Piece, evaluate, locate
+from adjoint.ode.solution import OdeSolution
 from adjoint.system import System
 
 __all__ = ["solve_ivp"]
