@@ -24,7 +24,9 @@ from adjoint.method import Method
 from adjoint.names import Names, near
 from adjoint.step import KernelStep, MachineCode, Step, TracedStep, machine_code
 from adjoint.symbolic import trace
+from adjoint.symbolic.splitting import splitting_step, two_groups
 from adjoint.symbolic.steps import explicit_step
+from adjoint.symplectic import Composition
 
 __all__ = ["System"]
 
@@ -110,7 +112,7 @@ class System:
         self._graph: ca.Function | None = None
         self._own_step: Step | None = None
         self._right_hand_side: MachineCode | None = None
-        self._steps: dict[Method | None, Step] = {}
+        self._steps: dict[Method | Composition | None, Step] = {}
         self._kept: dict[Any, Any] = {}
 
     @classmethod
@@ -188,6 +190,34 @@ class System:
         system = cls.__new__(cls)
         system._set(f, states, controls, parameters, True, name)
         system._own_step = step
+        return system
+
+    @classmethod
+    def from_graph(
+        cls,
+        graph: ca.Function,
+        *,
+        states: str | Iterable[str],
+        controls: str | Iterable[str] = "",
+        parameters: str | Iterable[str] = "",
+        discrete: bool = False,
+        name: str | None = None,
+    ) -> System:
+        """A system whose function is a CasADi graph already.
+
+        Parameters
+        ----------
+        graph : casadi.Function
+            (t, x, u, p) → f, an SX function with one dense column as output.
+        states, controls, parameters, discrete, name
+            As for `System`.
+
+        Returns
+        -------
+        System
+        """
+        system = cls(GraphFunction(graph), states, controls, parameters, discrete, name or graph.name())
+        system._graph = graph
         return system
 
     @property
@@ -292,12 +322,12 @@ class System:
         """The names of one kind (``"state"``, ``"control"``, ``"parameter"``) in one line, groups shortened."""
         return str(self._names[kind])
 
-    def step(self, method: Method | None = None) -> Step:
+    def step(self, method: Method | Composition | None = None) -> Step:
         """The step Φ and its derivatives as machine code; made once per method and kept.
 
         Parameters
         ----------
-        method : Method, optional
+        method : Method or Composition, optional
             How a continuous system steps. A discrete system is its own step, and takes None.
 
         Raises
@@ -330,11 +360,19 @@ class System:
             self._kept[key] = make()
         return self._kept[key]
 
-    def _make_step(self, method: Method | None) -> Step:
+    def _make_step(self, method: Method | Composition | None) -> Step:
         if self._own_step is not None:
             return self._own_step
         if self.discrete:
             return TracedStep(as_step(self.graph), self.name)
+        if isinstance(method, Composition):
+            q, v, odd = two_groups(self.graph)
+            if odd is not None:
+                raise InputError(
+                    f"system {self.name!r} does not split into two groups of states as {method.name} needs: the rate "
+                    f"of {self.states[odd]!r} depends on its own group, as with friction. Use RK4 or another method."
+                )
+            return TracedStep(splitting_step(self.graph, method.gammas, q, v), self.name)
         if not isinstance(method, Method):
             raise InputError(
                 f"system {self.name!r} is continuous and steps by a Method such as RK4; got {method!r}. "
@@ -388,10 +426,11 @@ def _travels(f: Callable[..., Any]) -> bool:
 
 
 def _from_graph(text: str, names: tuple[Any, Any, Any], discrete: bool, name: str) -> System:
-    f = GraphFunction(ca.Function.deserialize(text))
-    system = System(f, *names, discrete, name)
-    system._graph = f.graph
-    return system
+    states, controls, parameters = names
+    return System.from_graph(
+        ca.Function.deserialize(text), states=states, controls=controls, parameters=parameters, discrete=discrete,
+        name=name,
+    )  # fmt: skip
 
 
 def _from_step(step: Step, f: Any, names: tuple[Any, Any, Any], name: str) -> System:

@@ -36,7 +36,7 @@ LAYER = {
     "native": GRAPHS, "symbolic": GRAPHS,
     "kernels": KERNELS,
     "adaptive": NOUNS, "cell_step": NOUNS, "check": NOUNS, "layout": NOUNS, "method": NOUNS, "names": NOUNS,
-    "step": NOUNS, "sweeps": NOUNS, "system": NOUNS, "trajectory": NOUNS,
+    "step": NOUNS, "sweeps": NOUNS, "symplectic": NOUNS, "system": NOUNS, "trajectory": NOUNS,
     "ode": ANALYSIS, "recurrent": ANALYSIS,
     "control": CONTROL,
     "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "problem_file": FACES, "problems": FACES,
