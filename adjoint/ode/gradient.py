@@ -165,15 +165,21 @@ def _warn_of_rounding(solution: OdeSolution, costates: list[Array], seeds: list[
         return
     largest = max(float(np.abs(lam).max()) for lam in costates)
     seeded = max(float(np.abs(seed.q).max()) for seed in seeds)
+    if not largest * EPS > WORTHLESS * seeded > 0:
+        return
+    # In units of the states themselves, lest a state of 1e-13 of something be mistaken for an instability.
+    paths = [piece.path.x for piece in solution.pieces]
+    largest = max(float(np.abs(lam * x).max()) for lam, x in zip(costates[::-1], paths, strict=True))
+    seeded = max(float(np.abs(seed.q * x[-len(seed.q) :]).max()) for seed, x in zip(seeds, paths, strict=True))
     if largest * EPS > WORTHLESS * seeded > 0:
         growth = largest / seeded
         warnings.warn(
             f"the gradient through {solution.system.name!r} grows by {growth:.1e} backwards: a rounding error of "
-            f"{EPS:.0e} in a state arrives as {growth * EPS:.0e}. The end state is "
-            "hardly determined by x0 in double precision, and its gradient, though exact for the numbers computed, says "
-            "little about the equation. Shorten the span, or average over solutions.",
+            f"{EPS:.0e} in a state arrives as {growth * EPS:.0e}. The end state is hardly determined by x0 in double "
+            "precision, and its gradient, though exact for the numbers computed, says little about the equation. "
+            "Shorten the span, or average over solutions.",
             RuntimeWarning, stacklevel=4,
-        )
+        )  # fmt: skip
 
 
 def sweep_piece(solution: OdeSolution, piece: Piece, q: Array, r: Array, s: Array) -> tuple[Array, Array]:
