@@ -109,6 +109,7 @@ class System:
                         "Each name stands for one thing."
                     )
                 owner[label] = kind
+        self._sizes = tuple(len(names) for names in self._names.values())
         self._graph: ca.Function | None = None
         self._own_step: Step | None = None
         self._right_hand_side: MachineCode | None = None
@@ -248,17 +249,17 @@ class System:
     @property
     def n(self) -> int:
         """Number of states."""
-        return len(self._names["state"])
+        return self._sizes[0]
 
     @property
     def m(self) -> int:
         """Number of controls."""
-        return len(self._names["control"])
+        return self._sizes[1]
 
     @property
     def n_p(self) -> int:
         """Number of parameters."""
-        return len(self._names["parameter"])
+        return self._sizes[2]
 
     @property
     def discrete(self) -> bool:

@@ -97,10 +97,13 @@ class ExplicitRunner:
 
     def advance(self, walk: Walk, watch: Watch, pause: int) -> int:
         """See `Runner`."""
-        code, rhs = self.embedded, self.system.right_hand_side()
-        arg, res, work = code.scratch()
-        if rhs.work_size > work.size:
-            work = np.empty(rhs.work_size)
+        if walk.scratch is None:
+            code, rhs = self.embedded, self.system.right_hand_side()
+            arg, res, work = code.scratch()
+            if rhs.work_size > work.size:
+                work = np.empty(rhs.work_size)
+            walk.scratch = code, rhs, arg, res, work
+        code, rhs, arg, res, work = walk.scratch
         status: int = kernels.advance(
             code.address, rhs.address, watch.address, walk.knots, walk.U, walk.p, walk.t, walk.x, walk.interval,
             walk.number, walk.vector, walk.count, pause, watch.g, watch.signs, watch.directions, watch.fired,

@@ -64,6 +64,8 @@ class Walk:
         The state of the controller and the counters, in the slots of `kernels.grid`.
     vector : array (5, n)
         atol, the slope at the current knot in row count[SLOT], and scratch.
+    scratch
+        What the runner wants to keep from one `advance` to the next.
     """
 
     knots: Array
@@ -76,6 +78,7 @@ class Walk:
     number: Array
     vector: Array
     count: Integers
+    scratch: Any = None
 
     @property
     def steps(self) -> int:
