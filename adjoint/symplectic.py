@@ -42,7 +42,7 @@ class Composition:
     def __post_init__(self) -> None:
         if not self.gammas or not abs(sum(self.gammas) - 1) <= 1e-12:
             raise InputError(
-                f"composition {self.name!r}: its steps sum to {sum(self.gammas):.17g} of h; a consistent method "
+                f"composition {self.name!r}: its steps sum to {sum(self.gammas):.14g} of h; a consistent method "
                 "needs 1."
             )
 

@@ -60,7 +60,8 @@ def follow(
         status = walk(engine, way)
         return end(0 if status == kernels.DONE else -1, sentence(status, way, system))
 
-    watch = watcher.begin(float(stops[0]), x0, U[0], p)
+    ahead = 1.0 if stops[-1] > stops[0] else -1.0
+    watch = watcher.begin(float(stops[0]), x0, U[0], p, ahead)
     seen = [0] * len(watcher.events)
     while True:
         before = watch.signs.copy()
@@ -116,7 +117,7 @@ def follow(
             way = new_walk(engine, t_e, x_after, stops, U, p, rest._replace(first_step=float(length)))
         way.count[kernels.INTERVAL] = interval + 1 if at_stop else interval
         way.count[kernels.FRESH] = 1
-        watcher.take_signs(watch, t_e, x_after, U[way.count[kernels.INTERVAL]], p, tuple(happened))
+        watcher.take_signs(watch, t_e, x_after, U[way.count[kernels.INTERVAL]], p, ahead, tuple(happened))
 
 
 def exact_step(engine: Runner, way: Walk, h: float) -> Array:

@@ -4,7 +4,7 @@
     jump                             x⁺ = j(t_e, x_e, u, p), and a new grid begins there
 
 Between two knots a change of sign is seen, and two changes are not: `max_step` bounds what can be missed. After an
-event, and where g = 0 at the start, the sign of g is that of its rate g_t + g_xᵀ f.
+event, and where g = 0 at the start, the sign of g is that of its rate g_t + g_xᵀ f (backwards in time: the other).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Event:
     g : callable
         A number, in the same plain NumPy style as f.
     direction : int
-        1: only where g grows through zero; -1: only where it falls; 0: both.
+        1: only where g grows through zero in the course of the solve; -1: only where it falls; 0: both.
     terminal : bool or int
         Whether the solve ends there; an integer: at which time that it happens.
     jump : callable, optional
@@ -104,7 +104,8 @@ class Watcher:
         t, x, u, p = symbols = [
             ca.SX.sym(name, size) for name, size in (("t", 1), ("x", system.n), ("u", system.m), ("p", system.n_p))
         ]
-        known, rest = [t, x[:n], u, p], x[n:]
+        first, rest = ca.vertsplit(x, [0, n, system.n])
+        known = [t, first, u, p]
         traced = [trace(with_four_arguments(event.g), arguments, None, f"event {event.label!r}") for event in events]
         g = ca.vertcat(*(one(*known) for one in traced))
         rate = ca.jtimes(g, ca.vertcat(t, x), ca.vertcat(1, system.graph(*symbols)))
@@ -136,17 +137,19 @@ class Watcher:
             self._jump_vjps[j] = compile(vjp(jump, range(4)))
         return self._jump_vjps[j]
 
-    def begin(self, t: float, x: Array, u: Array, p: Array) -> Watch:
-        """Events to look for from here on."""
+    def begin(self, t: float, x: Array, u: Array, p: Array, ahead: float) -> Watch:
+        """Events to look for from here on; time runs in the direction `ahead`."""
         size = len(self.events)
         watch = Watch(
             self.code.address, np.empty(size), np.zeros(size, np.int64),
             np.array([event.direction for event in self.events], np.int64), np.zeros(size, np.int64),
         )  # fmt: skip
-        self.take_signs(watch, t, x, u, p, ())
+        self.take_signs(watch, t, x, u, p, ahead, ())
         return watch
 
-    def take_signs(self, watch: Watch, t: float, x: Array, u: Array, p: Array, happened: tuple[int, ...]) -> None:
+    def take_signs(
+        self, watch: Watch, t: float, x: Array, u: Array, p: Array, ahead: float, happened: tuple[int, ...]
+    ) -> None:
         """The signs of g just after t: where an event has just happened, or g = 0, those of its rate."""
         g, rate = (np.array(graph(t, x, u, p)).ravel() for graph in (self.graph, self.rates))
         if not np.isfinite(g).all():
@@ -154,7 +157,7 @@ class Watcher:
             raise InputError(f"event {self.events[j].label!r} is {g[j]} at t = {t:g}; expected a finite number there.")
         at_zero = g == 0
         at_zero[list(happened)] = True
-        watch.signs[:] = np.sign(np.where(at_zero, rate, g))
+        watch.signs[:] = np.sign(np.where(at_zero, ahead * rate, g))
 
     def locate(self, runner: Runner, way: Walk, watch: Watch, before: NDArray[np.int64]) -> tuple[float, list[int]]:
         """The length of the step to the first event in the last step of a walk, and which events happen there.

@@ -122,7 +122,7 @@ def intervals(
     if times.ndim != 1 or times.size < 2 or not ((step > 0).all() or (step < 0).all()):
         raise InputError("knots are the times between which u is held: a monotone list of two or more.")
     if u is None or (held.shape == (m,) and times.size != 2):
-        held = np.tile(held.reshape(1, m), (times.size - 1, 1))  # the knots are where f itself jumps
+        held = np.tile(held.reshape(1, m), (times.size - 1, 1))  # the knots are where f has a kink
     if held.ndim == 1 and held.size == times.size - 1 and m == 1:
         held = held[:, None]
     if held.shape != (times.size - 1, m):

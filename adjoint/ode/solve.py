@@ -67,7 +67,8 @@ def solve_ivp(
         A constant control, or one that is held between knots.
     p : array_like (n_p,), optional
     knots : array_like (M+1,), optional
-        Times between which u is held, or where f jumps: the grid includes them.
+        Times between which u is held, or where f has a kink in time: the grid includes them. (What jumps in time is
+        best a control: a step up to the jump must not see the value after it.)
     method : Method
         An explicit method with an error estimate: TSIT5, DOPRI5, DOP853, BS3.
     rtol, atol : float, and float or array_like (n,)
