@@ -23,6 +23,7 @@ from adjoint.kernels import sweep as kernels
 from adjoint.layout import Lanes, Rows
 from adjoint.method import RK4, Method
 from adjoint.step import Step
+from adjoint.symplectic import Composition
 from adjoint.system import System
 from adjoint.trajectory import Gradient, Trajectory
 
@@ -58,7 +59,7 @@ def rollout(
     u: Control = None,
     t: ArrayLike | None = None,
     p: ArrayLike | None = None,
-    method: Method = RK4,
+    method: Method | Composition = RK4,
     steps: int | None = None,
     allow_nonfinite: bool = False,
 ) -> Trajectory:
@@ -75,8 +76,9 @@ def rollout(
         The knots, increasing or decreasing, equally spaced or not. A discrete system may do without: its knots are then
         0, 1, 2, …, as many as u has rows or as `steps` says.
     p : array_like (n_p,), or (batch, n_p)
-    method : Method
-        An explicit method. A discrete system does not use it.
+    method : Method or Composition
+        An explicit method; a symplectic composition such as VERLET for a system that splits. A discrete system does
+        not use it.
     steps : int, optional
         N, for a discrete system without t whose u does not tell.
     allow_nonfinite : bool
