@@ -31,8 +31,8 @@ from adjoint.symbolic import Table, where
 from adjoint.system import System
 
 __all__ = [
-    "BS3", "DOP853", "DOPRI5", "EULER", "HEUN", "RK4", "TSIT5", "AdjointError", "Method",
-    "OptimalControlProblem", "Solution", "System", "Table", "analysis", "certify", "check_complex_step", "check_gradient", "compile",
+    "BS3", "DOP853", "DOPRI5", "EULER", "HEUN", "RK4", "TSIT5", "AdjointError", "Method", "OptimalControlProblem",
+    "Solution", "System", "Table", "analysis", "certify", "check_complex_step", "check_gradient", "compile",
     "crosscheck", "free", "gauss", "hessian_vector", "linearize", "load", "ode", "radau", "recurrent", "rollout",
     "solve", "solve_ivp", "stability", "sweep", "tangent", "where",
 ]
