@@ -1,4 +1,4 @@
-"""The command line: ``adjoint list`` and ``adjoint solve NAME|FILE.py``.
+"""The command line: ``adjoint list``, ``adjoint solve NAME|FILE.py`` and ``adjoint stability NAME|FILE.py``.
 
     stdout          the answer: the solution as text, or with --json one JSON object and nothing else
     stderr          the table of iterations, warnings, errors in one line
@@ -101,6 +101,17 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("--save", type=Path, metavar="FILE.npz", help="write all numbers, for adjoint.load")
     output.add_argument("--crosscheck", action="store_true", help="solve again with CasADi and IPOPT, and compare")
     output.add_argument("--quiet", action="store_true", help="no table of iterations")
+
+    stability = commands.add_parser(
+        "stability", help="what grows along the solution of a problem",
+        description="Solve a problem, roll its control out by an explicit method, and say what that rollout does to "
+                    "small errors and to gradients.")
+    stability.set_defaults(run=_stability)
+    stability.add_argument("problem", metavar="NAME|FILE.py[:FUNCTION]", help="as for `adjoint solve`")
+    stability.add_argument("--method", metavar="NAME", default="rk4", help="of the rollout: euler, dopri5, ... (rk4)")
+    stability.add_argument("--step", type=float, metavar="H", help="its step (default: a thousandth of the horizon)")
+    stability.add_argument("--plot", type=Path, metavar="FILE", help="draw growth and spectra: .png, .pdf, .svg")
+    stability.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     return parser
 
 
@@ -140,12 +151,7 @@ def _summary(description: str) -> str:
 
 
 def _solve(chosen: argparse.Namespace) -> int:
-    # A long solve must not end in a file that cannot be written.
-    for file in (chosen.plot, chosen.save):
-        if file is not None and not file.resolve().parent.is_dir():
-            raise InputError(f"{file} cannot be written: there is no folder {file.parent}.")
-        if file is not None and file.is_dir():
-            raise InputError(f"{file} cannot be written: it is a folder.")
+    _check_files(chosen.plot, chosen.save)
     # With --json stdout belongs to the object: what the user's own file prints goes to stderr.
     with contextlib.redirect_stdout(sys.stderr) if chosen.json else contextlib.nullcontext():
         problem, recommended = _find(chosen.problem)
@@ -160,6 +166,15 @@ def _solve(chosen: argparse.Namespace) -> int:
         print(check)
     confirmed = not chosen.crosscheck or (check is not None and check.agrees)
     return OPTIMAL if solution.optimal and confirmed else NOT_OPTIMAL
+
+
+def _check_files(*files: Path | None) -> None:
+    """A long solve must not end in a file that cannot be written."""
+    for file in files:
+        if file is not None and not file.resolve().parent.is_dir():
+            raise InputError(f"{file} cannot be written: there is no folder {file.parent}.")
+        if file is not None and file.is_dir():
+            raise InputError(f"{file} cannot be written: it is a folder.")
 
 
 def _find(target: str) -> tuple[OptimalControlProblem, Mapping[str, Any]]:
@@ -213,6 +228,41 @@ def _crosscheck(solution: Solution) -> CrossCheck | None:
     except KeyboardInterrupt:
         print("adjoint: the cross-check was interrupted.", file=sys.stderr)
         return None
+
+
+# -- adjoint stability
+
+
+def _stability(chosen: argparse.Namespace) -> int:
+    from adjoint.analysis.report import StabilityReport, stability
+    from adjoint.method import method
+    from adjoint.sweeps import rollout
+
+    _check_files(chosen.plot)
+    with contextlib.redirect_stdout(sys.stderr) if chosen.json else contextlib.nullcontext():
+        problem, recommended = _find(chosen.problem)
+        tableau = method(chosen.method)
+        solution = _run(problem, recommended, quiet=True)
+    if not solution.converged:
+        print(f"adjoint: warning: the solve did not converge: {solution.status}", file=sys.stderr)
+    if problem.system.discrete:
+        path = rollout(problem.system, solution.x[0], solution.u, solution.t, solution.p)
+    else:
+        horizon = float(solution.t[-1] - solution.t[0])
+        if chosen.step is not None and not (math.isfinite(chosen.step) and 0 < chosen.step <= horizon):
+            raise InputError(f"--step is {chosen.step}; expected a positive step, at most the horizon {horizon:g}.")
+        steps = 1000 if chosen.step is None else math.ceil(horizon / chosen.step - 1e-9)
+        t = np.linspace(solution.t[0], solution.t[-1], steps + 1)
+        path = rollout(problem.system, solution.x[0], solution.control(t[:-1]), t, solution.p, tableau)
+    report = stability(path)
+    assert isinstance(report, StabilityReport)  # a single path
+    if chosen.json:
+        print(json.dumps(_plain({"problem": problem.name} | report.to_dict()), indent=2, allow_nan=False))
+    else:
+        print(report)
+    if chosen.plot is not None:
+        report.plot(chosen.plot)
+    return OPTIMAL if solution.converged else NOT_OPTIMAL
 
 
 # -- JSON

@@ -23,13 +23,26 @@ from adjoint.kernels import sweep as kernels
 from adjoint.layout import Lanes, Rows
 from adjoint.method import RK4, Method
 from adjoint.step import Step
+from adjoint.symplectic import Composition
 from adjoint.system import System
 from adjoint.trajectory import Gradient, Trajectory
 
-__all__ = ["Linearization", "hessian_vector", "linearize", "rollout", "sweep", "tangent"]
+__all__ = ["Arguments", "Linearization", "arguments", "hessian_vector", "linearize", "rollout", "sweep", "tangent"]
 
 Array = NDArray[np.float64]
 Control = ArrayLike | Callable[[float], ArrayLike] | None
+
+
+class Arguments(NamedTuple):
+    """What `rollout` was given, checked and in full: t (N+1,), p (n_p,) or (batch, n_p), and x0 (n,), u (N, m) or both
+    with a batch in front.
+    """
+
+    x0: Array
+    u: Array
+    t: Array
+    p: Array
+    batch: int | None
 
 
 class Linearization(NamedTuple):
@@ -46,7 +59,7 @@ def rollout(
     u: Control = None,
     t: ArrayLike | None = None,
     p: ArrayLike | None = None,
-    method: Method = RK4,
+    method: Method | Composition = RK4,
     steps: int | None = None,
     allow_nonfinite: bool = False,
 ) -> Trajectory:
@@ -63,8 +76,9 @@ def rollout(
         The knots, increasing or decreasing, equally spaced or not. A discrete system may do without: its knots are then
         0, 1, 2, …, as many as u has rows or as `steps` says.
     p : array_like (n_p,), or (batch, n_p)
-    method : Method
-        An explicit method. A discrete system does not use it.
+    method : Method or Composition
+        An explicit method; a symplectic composition such as VERLET for a system that splits. A discrete system does
+        not use it.
     steps : int, optional
         N, for a discrete system without t whose u does not tell.
     allow_nonfinite : bool
@@ -82,29 +96,12 @@ def rollout(
     AdjointError
         If a state becomes inf or nan; the message names the state, the step and the time.
     """
-    if not isinstance(system, System):
-        raise InputError(
-            f"rollout: the first argument is {type(system).__name__}; expected a System. Wrap a function f(t, x, u, p) "
-            'as System(f, states="…").'
-        )
-    starts = _numbers("x0", x0, system)
-    if starts.ndim not in (1, 2) or starts.shape[-1] != system.n:
-        raise InputError(
-            f"x0 has shape {starts.shape}; system {system.name!r} has {_count(system, 'state')}. "
-            f"Pass one number per state, shape ({system.n},), or (batch, {system.n})."
-        )
-    knots = _knots(system, t, u, steps)
+    starts, controls, knots, parameters, batch = arguments(system, x0, u, t, p, steps)
     N = knots.size - 1
-    controls = _controls(system, u, knots)
-    parameters = _parameters(system, p)
-    batch = _batch(starts, controls, parameters)
     paths = 1 if batch is None else batch
     step = system.step(method)
     layout = step.layout(paths, parameters.ndim == 1)
 
-    if batch is not None:
-        starts = np.broadcast_to(starts, (paths, system.n))
-        controls = np.ascontiguousarray(np.broadcast_to(controls, (paths, N, system.m)))
     x = np.empty(layout.shape(paths, N + 1, system.n))
     x[:, 0] = layout.pack(starts.reshape(paths, system.n))
     u_packed = layout.pack(controls.reshape(paths, N, system.m))
@@ -263,6 +260,38 @@ def linearize(trajectory: Trajectory, parameters: bool = False) -> Linearization
 
 
 # ---- what the caller gave, checked ---------------------------------------------------------------
+
+
+def arguments(
+    system: System, x0: ArrayLike, u: Control, t: ArrayLike | None, p: ArrayLike | None, steps: int | None
+) -> Arguments:
+    """The arguments of `rollout`, checked; a control that is held is repeated, and so is what a batch shares, but p.
+
+    Raises
+    ------
+    InputError
+        As `rollout`.
+    """
+    if not isinstance(system, System):
+        raise InputError(
+            f"rollout: the first argument is {type(system).__name__}; expected a System. Wrap a function f(t, x, u, p) "
+            'as System(f, states="…").'
+        )
+    starts = _numbers("x0", x0, system)
+    if starts.ndim not in (1, 2) or starts.shape[-1] != system.n:
+        raise InputError(
+            f"x0 has shape {starts.shape}; system {system.name!r} has {_count(system, 'state')}. "
+            f"Pass one number per state, shape ({system.n},), or (batch, {system.n})."
+        )
+    knots = _knots(system, t, u, steps)
+    N = knots.size - 1
+    controls = _controls(system, u, knots)
+    parameters = _parameters(system, p)
+    batch = _batch(starts, controls, parameters)
+    if batch is not None:
+        starts = np.broadcast_to(starts, (batch, system.n))
+        controls = np.ascontiguousarray(np.broadcast_to(controls, (batch, N, system.m)))
+    return Arguments(starts, controls, knots, parameters, batch)
 
 
 def _numbers(name: str, value: object, system: System) -> Array:

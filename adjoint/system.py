@@ -24,7 +24,9 @@ from adjoint.method import Method
 from adjoint.names import Names, near
 from adjoint.step import KernelStep, MachineCode, Step, TracedStep, machine_code
 from adjoint.symbolic import trace
+from adjoint.symbolic.splitting import splitting_step, two_groups
 from adjoint.symbolic.steps import explicit_step
+from adjoint.symplectic import Composition
 
 __all__ = ["System"]
 
@@ -107,10 +109,12 @@ class System:
                         "Each name stands for one thing."
                     )
                 owner[label] = kind
+        self._sizes = tuple(len(names) for names in self._names.values())
         self._graph: ca.Function | None = None
         self._own_step: Step | None = None
         self._right_hand_side: MachineCode | None = None
-        self._steps: dict[Method | None, Step] = {}
+        self._steps: dict[Method | Composition | None, Step] = {}
+        self._kept: dict[Any, Any] = {}
 
     @classmethod
     def from_kernels(
@@ -189,6 +193,34 @@ class System:
         system._own_step = step
         return system
 
+    @classmethod
+    def from_graph(
+        cls,
+        graph: ca.Function,
+        *,
+        states: str | Iterable[str],
+        controls: str | Iterable[str] = "",
+        parameters: str | Iterable[str] = "",
+        discrete: bool = False,
+        name: str | None = None,
+    ) -> System:
+        """A system whose function is a CasADi graph already.
+
+        Parameters
+        ----------
+        graph : casadi.Function
+            (t, x, u, p) → f, an SX function with one dense column as output.
+        states, controls, parameters, discrete, name
+            As for `System`.
+
+        Returns
+        -------
+        System
+        """
+        system = cls(GraphFunction(graph), states, controls, parameters, discrete, name or graph.name())
+        system._graph = graph
+        return system
+
     @property
     def name(self) -> str:
         """What messages and plots call the system."""
@@ -217,17 +249,17 @@ class System:
     @property
     def n(self) -> int:
         """Number of states."""
-        return len(self._names["state"])
+        return self._sizes[0]
 
     @property
     def m(self) -> int:
         """Number of controls."""
-        return len(self._names["control"])
+        return self._sizes[1]
 
     @property
     def n_p(self) -> int:
         """Number of parameters."""
-        return len(self._names["parameter"])
+        return self._sizes[2]
 
     @property
     def discrete(self) -> bool:
@@ -291,12 +323,12 @@ class System:
         """The names of one kind (``"state"``, ``"control"``, ``"parameter"``) in one line, groups shortened."""
         return str(self._names[kind])
 
-    def step(self, method: Method | None = None) -> Step:
+    def step(self, method: Method | Composition | None = None) -> Step:
         """The step Φ and its derivatives as machine code; made once per method and kept.
 
         Parameters
         ----------
-        method : Method, optional
+        method : Method or Composition, optional
             How a continuous system steps. A discrete system is its own step, and takes None.
 
         Raises
@@ -315,11 +347,33 @@ class System:
             self._right_hand_side = machine_code(self.graph, 1, f"the right-hand side of system {self.name!r}")
         return self._right_hand_side
 
-    def _make_step(self, method: Method | None) -> Step:
+    def keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` made for this key the first time: a place for what is compiled once per system.
+
+        Parameters
+        ----------
+        key : hashable
+            Say, a class and a method.
+        make : callable
+            Called without arguments if nothing is kept under the key.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def _make_step(self, method: Method | Composition | None) -> Step:
         if self._own_step is not None:
             return self._own_step
         if self.discrete:
             return TracedStep(as_step(self.graph), self.name)
+        if isinstance(method, Composition):
+            q, v, odd = two_groups(self.graph)
+            if odd is not None:
+                raise InputError(
+                    f"system {self.name!r} does not split into two groups of states as {method.name} needs: the rate "
+                    f"of {self.states[odd]!r} depends on its own group, as with friction. Use RK4 or another method."
+                )
+            return TracedStep(splitting_step(self.graph, method.gammas, q, v), self.name)
         if not isinstance(method, Method):
             raise InputError(
                 f"system {self.name!r} is continuous and steps by a Method such as RK4; got {method!r}. "
@@ -373,10 +427,11 @@ def _travels(f: Callable[..., Any]) -> bool:
 
 
 def _from_graph(text: str, names: tuple[Any, Any, Any], discrete: bool, name: str) -> System:
-    f = GraphFunction(ca.Function.deserialize(text))
-    system = System(f, *names, discrete, name)
-    system._graph = f.graph
-    return system
+    states, controls, parameters = names
+    return System.from_graph(
+        ca.Function.deserialize(text), states=states, controls=controls, parameters=parameters, discrete=discrete,
+        name=name,
+    )  # fmt: skip
 
 
 def _from_step(step: Step, f: Any, names: tuple[Any, Any, Any], name: str) -> System:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjoint.method import Method
+from adjoint.symplectic import Composition
 from adjoint.system import System
 
 __all__ = ["Gradient", "Trajectory"]
@@ -30,7 +31,7 @@ class Trajectory:
         The controls, each held over its step.
     p : array (n_p,), or (batch, n_p) where each path has its own
     system : System
-    method : Method or None
+    method : Method, Composition or None
         What stepped a continuous system; None for a discrete one.
 
     Examples
@@ -43,7 +44,7 @@ class Trajectory:
     u: Array
     p: Array
     system: System
-    method: Method | None
+    method: Method | Composition | None
 
     def __post_init__(self) -> None:
         for array in (self.t, self.x, self.u, self.p):

@@ -148,7 +148,8 @@ def main() -> None:
         results = []
         for number, job in enumerate(jobs):
             results.append(job.result())
-            print(f"fold {number}: accuracy {100 * results[-1][0]:.2f} %, {results[-1][2]:.0f} s of one core", flush=True)
+            seen = f"accuracy {100 * results[-1][0]:.2f} %, {results[-1][2]:.0f} s of one core"
+            print(f"fold {number}: {seen}", flush=True)
     table = sum(result[1] for result in results)
     print(f"accuracy {100 * np.trace(table) / table.sum():.2f} % of {table.sum()} sequences, folds from "
           f"{100 * min(r[0] for r in results):.2f} to {100 * max(r[0] for r in results):.2f} %; "

@@ -18,6 +18,7 @@ from adjoint.recurrent.gru import GRU
 from adjoint.recurrent.low_rank import LowRank
 from adjoint.recurrent.lstm import LSTM
 from adjoint.recurrent.stack import Stack
+from adjoint.recurrent.tape import Tape
 
 CELLS = {
     "elman": lambda: Elman(5, 3),
@@ -29,6 +30,8 @@ CELLS = {
     "low-rank": lambda: LowRank(6, 3, 2),
     "convolutional": lambda: Convolutional(2, 1, 3, 4),
     "stack": lambda: Stack(3, 2, 0.9),
+    "tape": lambda: Tape(4, 3, 5, 3),
+    "tape-heads": lambda: Tape(3, 2, 4, 2, reads=2, writes=2, radius=2),
 }
 BATCH, N = 3, 400  # several chunks of 512 // 3 steps, and a shorter last one
 

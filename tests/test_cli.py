@@ -400,3 +400,22 @@ def test_ctrl_c_during_the_crosscheck_keeps_the_solution(monkeypatch, capsys):
 def test_the_console_script_is_this_function():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["scripts"] == {"adjoint": "adjoint.cli:main"}
+
+
+# ---- adjoint stability
+
+
+def test_stability_of_a_problem_is_a_page_an_object_and_a_picture(tmp_path, capsys):
+    file = tmp_path / "growth.png"
+    assert main(["stability", "hypersensitive", "--step", "0.05", "--plot", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert "perturbations" in text and "bound on λ         holds" in text and file.stat().st_size > 10_000
+    assert main(["stability", "double_integrator", "--json", "--method", "euler"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["method"] == "euler" and found["steps"] == 1000 and found["bound_holds"] is True
+
+
+def test_stability_refuses_a_step_beyond_the_horizon_and_says_where_a_step_explodes(capsys):
+    assert main(["stability", "double_integrator", "--step", "1e9"]) == 2
+    assert "--step is" in capsys.readouterr().err
+    assert main(["stability", "double_integrator", "--method", "nonsense"]) == 2

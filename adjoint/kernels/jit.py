@@ -29,7 +29,7 @@ __all__ = ["jit", "jit_exact", "jit_inline", "jit_piece", "jit_reassociating", "
 
 
 _PACKAGE = Path(__file__).parents[1]
-_IMPORT = re.compile(r"^from adjoint\.(kernels|recurrent|ode|stability)(?:\.(\w+))? import (.+?)$", re.MULTILINE)
+_IMPORT = re.compile(r"^from adjoint\.(kernels|recurrent|ode|analysis)(?:\.(\w+))? import (.+?)$", re.MULTILINE)
 
 
 def _sources(path: Path, found: set[Path]) -> None:

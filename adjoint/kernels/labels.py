@@ -16,7 +16,7 @@ from numba import float64, int64, types, void
 
 from adjoint.kernels.announce import kernels
 from adjoint.kernels.jit import jit_reassociating
-from adjoint.kernels.smooth import exp_of_negative
+from adjoint.kernels.smooth import exp_negative
 
 __all__ = ["gather", "scatter_add", "softmax_loss"]
 
@@ -52,7 +52,7 @@ def _exponentials(z, top, out):
     """out = exp(z - top), and its sum."""
     total = z.dtype.type(0)
     for c in range(z.size):
-        out[c] = exp_of_negative(z[c] - top)
+        out[c] = exp_negative(z[c] - top)
         total += out[c]
     return total
 

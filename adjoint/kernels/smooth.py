@@ -1,4 +1,4 @@
-"""tanh and the logistic sigmoid without branches, so that loops over them become vector instructions.
+"""tanh, the logistic sigmoid, exp and log without branches, so that loops over them become vector instructions.
 
 Numba calls the C library's tanh one number at a time (10 to 14 ns each); in a loop these take about a nanosecond, and
 agree with the exact value within 2 units in the last place.
@@ -10,6 +10,10 @@ agree with the exact value within 2 units in the last place.
 
 with the Taylor series of e^r - 1 (the first term left out is 6e-18 of the sum in float64, 1e-9 in float32). NaN goes in
 and out; infinities give the limits.
+
+    log y = k ln 2 + 2 (s + s³/3 + s⁵/5 + …),    y = 2^k m,   1/sqrt 2 <= m < sqrt 2,   s = (m - 1) / (m + 1)
+
+where |s| <= 0.172; absolute errors are below 1 unit in the last place of max(1, |log y|).
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-__all__ = ["exp_of_negative", "sigmoid", "tanh"]
+__all__ = ["exp_negative", "log", "sigmoid", "tanh"]
 
 
 def _bitcast(source: Any, target: Any) -> Any:
@@ -108,7 +112,55 @@ def sigmoid(z):
 
 
 @_jit
-def exp_of_negative(y):
+def exp_negative(y):
     """exp(y) of a float32 or float64 y <= 0; below -708 (-87) the least normal number instead of a smaller one."""
     power, q = _pieces(y)
     return power * q + power
+
+
+# The bits of 1/sqrt 2: where the binary exponent of a number steps up, for m to lie around 1.
+_STEP64, _STEP32 = np.int64(0x3FE6A09E667F3BCD), np.int32(0x3F3504F3)
+_EXPONENT64, _EXPONENT32 = np.int64(-(1 << 52)), np.int32(-(1 << 23))  # masks
+_LN2_32 = np.float32(0.6931471805599453)
+_T3, _T5, _T7, _T9, _T11 = (np.float32(2 / n) for n in (3, 5, 7, 9, 11))
+
+
+@_jit
+def _log64(y):
+    bits = _bits(y)
+    exponent = (bits - _STEP64) & _EXPONENT64
+    m = _float_of_bits(bits - exponent)
+    s = (m - 1) / (m + 1)
+    q = s * s
+    tail = 2 / 13 + q * (2 / 15 + q * (2 / 17 + q * (2 / 19 + q * (2 / 21 + q * (2 / 23)))))
+    series = q * (2 / 3 + q * (2 / 5 + q * (2 / 7 + q * (2 / 9 + q * (2 / 11 + q * tail)))))
+    return (exponent >> 52) * 0.6931471805599453 + (s * series + (s + s))
+
+
+@_jit
+def _log32(y):
+    bits = _bits(y)
+    exponent = np.int32(np.int32(bits - _STEP32) & _EXPONENT32)
+    m = _float_of_bits(np.int32(bits - exponent))
+    one = np.float32(1)
+    s = (m - one) / (m + one)
+    q = s * s
+    series = q * (_T3 + q * (_T5 + q * (_T7 + q * (_T9 + q * _T11))))
+    return np.float32(np.int32(exponent >> np.int32(23))) * _LN2_32 + (s * series + (s + s))
+
+
+def _log(y):
+    """The natural logarithm, in the precision of y."""
+
+
+@overload(_log)
+def _log_overload(y):
+    if y == types.float32:
+        return lambda y: _log32(y)
+    return lambda y: _log64(y)
+
+
+@_jit
+def log(y):
+    """The natural logarithm of a float32 or float64 y > 0 that is a normal number."""
+    return _log(y)

@@ -1,7 +1,7 @@
 """Recurrent networks as dynamical systems: back-propagation through time is the backward sweep.
 
-the cells       `Elman`, `GRU`, `LSTM`, `Diagonal`, `LowRank`, `Convolutional`, `Stack`; each makes a `Cell`, whose
-                `system` goes into `rollout`, `sweep`, `linearize`
+the cells       `Elman`, `GRU`, `LSTM`, `Diagonal`, `LowRank`, `Convolutional`, `Stack`, `Tape`; each makes a `Cell`,
+                whose `system` goes into `rollout`, `sweep`, `linearize`
 at scale        `Unroll`: a cell over batches of sequences in kept memory, float32 or float64, lengths, windows
 networks        `Network`: an input (numbers, or `Embedding`), layers (cells, `Bidirectional`, `Dropout`), heads
                 (`PerStep`, `AtEnd`); losses `softmax_cross_entropy`, `binary_cross_entropy`, `squared_error`; sequences
@@ -28,6 +28,7 @@ from adjoint.recurrent.network_run import NetworkGradient, NetworkRun
 from adjoint.recurrent.parallel import threaded
 from adjoint.recurrent.paths import pad
 from adjoint.recurrent.stack import Stack
+from adjoint.recurrent.tape import Tape
 from adjoint.recurrent.train import SGD, Adam, Training, cosine, train
 from adjoint.recurrent.truncated import TruncationBias, staggered, truncation_bias
 from adjoint.recurrent.unroll import Unroll, UnrollGradient
@@ -35,7 +36,7 @@ from adjoint.recurrent.weights import load_weights, save_weights
 
 __all__ = [
     "GRU", "LSTM", "SGD", "Adam", "AtEnd", "Bidirectional", "Cell", "Convolutional", "Diagonal", "Dropout", "Elman",
-    "Embedding", "LowRank", "Network", "NetworkGradient", "NetworkRun", "PerStep", "Stack", "Training",
+    "Embedding", "LowRank", "Network", "NetworkGradient", "NetworkRun", "PerStep", "Stack", "Tape", "Training",
     "TruncationBias", "Unroll", "UnrollGradient", "binary_cross_entropy", "cosine", "load_weights", "pad",
     "save_weights", "softmax_cross_entropy", "squared_error", "staggered", "threaded", "train", "truncation_bias",
     "within",

@@ -125,6 +125,9 @@ class Cell:
             f"cell {self.name!r} is not pickled: make it again where it is needed ({self.name}(…)), and send p."
         )
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
+        return self  # immutable
+
     def __repr__(self) -> str:
         return f"Cell({self.name!r}: {self.n} states, {self.m} inputs, {self.n_p} parameters)"
 

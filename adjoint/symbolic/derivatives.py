@@ -3,6 +3,7 @@
     jvp       dy = sum_i (dF/da_i) d_i                      forward: pushes perturbations
     vjp       g_i = (dF/da_i)^T s                           backward: pulls a seed back
     jacobian  J_i = dF/da_i                                 sparse
+    second    (d^2 (s^T F) / da^2) d                        how the vjp changes along d
     hessian   H = d^2 (s^T F) / da^2, a = (a_i, i in wrt)    sparse, lower triangle
 
 F has one output, a column; `wrt` lists the numbers of the inputs to differentiate by.
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 import casadi
 from casadi import SX
 
-__all__ = ["hessian_of", "jacobian", "jvp", "vjp"]
+__all__ = ["hessian_of", "jacobian", "jvp", "second", "vjp"]
 
 
 def jvp(F: casadi.Function, wrt: Sequence[int]) -> casadi.Function:
@@ -39,6 +40,19 @@ def vjp(F: casadi.Function, wrt: Sequence[int]) -> casadi.Function:
     return _function(
         f"{F.name()}_vjp", [*inputs, seed], parts, [*F.name_in(), "seed"], [f"grad_{F.name_in(i)}" for i in wrt]
     )
+
+
+def second(F: casadi.Function, wrt: Sequence[int]) -> casadi.Function:
+    """(inputs, seed, d_<name> for each of wrt) -> change of grad_<name> of `vjp` along d, at a fixed seed."""
+    inputs, y = _symbols(F)
+    seed = SX.sym("seed", F.size1_out(0))
+    directions = [SX.sym(f"d_{F.name_in(i)}", F.size1_in(i)) for i in wrt]
+    a, d = casadi.vertcat(*[inputs[i] for i in wrt]), casadi.vertcat(*directions)
+    change = casadi.densify(casadi.jtimes(casadi.jtimes(y, a, seed, True), a, d))
+    return _function(
+        f"{F.name()}_second", [*inputs, seed, *directions], casadi.vertsplit(change, _offsets(F, wrt)),
+        [*F.name_in(), "seed", *(f"d_{F.name_in(i)}" for i in wrt)], [f"change_{F.name_in(i)}" for i in wrt],
+    )  # fmt: skip
 
 
 def jacobian(F: casadi.Function, wrt: Sequence[int]) -> casadi.Function:

@@ -1,0 +1,29 @@
+"""Which runner serves a method: the one place to add a family of adaptive methods."""
+
+from __future__ import annotations
+
+from adjoint.errors import InputError
+from adjoint.method import Method
+from adjoint.ode.explicit import ExplicitRunner
+from adjoint.ode.run import Runner
+from adjoint.system import System
+
+__all__ = ["runner"]
+
+
+def runner(system: System, method: Method) -> Runner:
+    """The runner of a method on a system; made once and kept with the system.
+
+    Raises
+    ------
+    InputError
+        If the system is discrete, or the method cannot find a grid.
+    """
+    if not isinstance(method, Method):
+        raise InputError(f"method is {method!r}; expected a Method such as TSIT5, DOPRI5 or DOP853.")
+    if system.discrete:
+        raise InputError(
+            f"system {system.name!r} is discrete: its steps are what it is. Use rollout(system, x0, u, p=p)."
+        )
+    made: Runner = system.keep((ExplicitRunner, method), lambda: ExplicitRunner(system, method))
+    return made
