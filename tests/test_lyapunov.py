@@ -168,7 +168,7 @@ def test_block_means_average_to_the_exponents_and_the_history_ends_there():
 
 
 def test_the_error_bars_cover_the_truth_as_often_as_they_should():
-    x0 = np.random.default_rng(0).uniform(-0.1, 0.1, (60, 2))
+    x0 = np.random.default_rng(0).uniform(-0.1, 0.1, (200, 2))
     spectrum = lyapunov(HENON, x0, 4_000)
     sigmas = (spectrum.exponents[:, 0] - 0.41922) / spectrum.error[:, 0]
     assert 0.5 < np.mean(np.abs(sigmas) < 1) < 0.9  # 0.68 of a normal distribution

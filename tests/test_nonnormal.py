@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.stats import ortho_group
@@ -90,6 +90,7 @@ def test_abscissa_and_radius_of_a_jordan_block(eps):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 6), st.floats(-2.0, 0.5))
+@example(2606, 4, 0.0)  # a midpoint that is a local minimum of the boundary
 @settings(max_examples=25, deadline=None)
 def test_no_point_of_a_grid_reaches_farther_and_the_boundary_is_attained(seed, n, decade):
     A = matrices(seed, n)

@@ -343,9 +343,8 @@ def _criss_cross(geometry: _Lines | _Circles, eps: float) -> tuple[float, comple
         return bool(np.linalg.svd(z * geometry.eye - A, compute_uv=False)[-1] <= eps)
 
     for _ in range(60):
-        across = geometry.crossings(reach, eps)
-        if across.size == 0:
-            break
+        # The point itself is a crossing too: a double one, which round-off may have moved off the axis.
+        across = np.sort(np.append(geometry.crossings(reach, eps), place))
         ends = np.append(across, across[0] + geometry.period) if math.isfinite(geometry.period) else across
         middles = [m for m in (ends[:-1] + ends[1:]) / 2 if inside(m)] + [place]
         reaches = [geometry.farthest(middle, eps) for middle in middles]
