@@ -71,7 +71,7 @@ class Task(NamedTuple):
 
 TASKS = {
     "copy": Task(copy, 1, 10, 3000, 16, [(10, 16), (20, 32), (60, 128)]),
-    "recall": Task(recall, 2, 6, 4000, 32, [(6, 16), (12, 16), (20, 32)]),
+    "recall": Task(recall, 2, 6, 3000, 32, [(6, 16), (12, 16), (20, 32)]),
 }
 
 
@@ -145,7 +145,7 @@ def draw(p: np.ndarray, path: str, length: int = 40) -> None:
         4, 1, figsize=(7, 7), sharex=True, layout="constrained", height_ratios=[BITS + 1, BITS + 1, 26, 26]
     )
     for axis, picture, label in zip(
-        axes, (data.u[0], said, write, read), ("input", "answer", "write head: slot", "read head: slot"), strict=True
+        axes, (data.u[0], said, write, read), ("input: bit", "answer: bit", "write head: slot", "read head: slot"), strict=True
     ):
         shown = axis.imshow(picture.T, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest",
                             origin="lower")  # fmt: skip
