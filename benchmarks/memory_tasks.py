@@ -71,7 +71,7 @@ class Task(NamedTuple):
 
 TASKS = {
     "copy": Task(copy, 1, 10, 3000, 16, [(10, 16), (20, 32), (60, 128)]),
-    "recall": Task(recall, 2, 6, 4000, 32, [(6, 16), (12, 16), (20, 32)]),
+    "recall": Task(recall, 2, 6, 3000, 32, [(6, 16), (12, 16), (20, 32)]),
 }
 
 
@@ -144,9 +144,8 @@ def draw(p: np.ndarray, path: str, length: int = 40) -> None:
     figure, axes = plt.subplots(
         4, 1, figsize=(7, 7), sharex=True, layout="constrained", height_ratios=[BITS + 1, BITS + 1, 26, 26]
     )
-    for axis, picture, label in zip(
-        axes, (data.u[0], said, write, read), ("input", "answer", "write head: slot", "read head: slot"), strict=True
-    ):
+    pictures = {"input: bit": data.u[0], "answer: bit": said, "write head: slot": write, "read head: slot": read}
+    for axis, (label, picture) in zip(axes, pictures.items(), strict=True):
         shown = axis.imshow(picture.T, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest",
                             origin="lower")  # fmt: skip
         axis.set_ylabel(label)

@@ -342,9 +342,11 @@ def Tape(d: int, m: int, slots: int, width: int, reads: int = 1, writes: int = 1
 
     Notes
     -----
-    In the first weights β is about 5 and γ about 3, so that a head looks at few slots: with β near 1 and a dozen of
-    slots, all get the same attention and the gradient does not say which is the right one. And W_hh is small, which
-    leaves the remembering to the tape: a controller that counts does not count further than it was trained to.
+    The first weights make a tape that is used as one. β is about 5 and γ about 3, so that a head looks at few slots:
+    with β near 1 and a dozen of slots all get the same attention, and the gradient does not say which is the right one.
+    A read head's key is in the code in which the first write head writes, so that it finds what looked alike. A write
+    head tends to move on. And W_hh is small, which leaves the remembering to the tape: a controller that counts does
+    not count further than it was trained to.
     """
     d, m, slots, width = size("d", d), size("m", m, 0), size("slots", slots), size("width", width)
     reads, writes, radius = size("reads", reads), size("writes", writes), size("radius", radius, 0)
@@ -392,6 +394,9 @@ def Tape(d: int, m: int, slots: int, width: int, reads: int = 1, writes: int = 1
         W_ih, W_hh, W_xi, b_xi = glorot(rng, d, m), 0.2 * glorot(rng, d, o), glorot(rng, q, d), np.zeros(q)
         commands = b_xi[: heads * each].reshape(heads, each)
         commands[:, width + STRENGTH], commands[:, width + SHARP] = 5, 2
+        commands[reads:, width + SHIFT + min(radius + 1, 2 * radius)] = 1
+        for j in range(reads):
+            W_xi[j * each : j * each + width] = W_xi[heads * each + width : heads * each + 2 * width]
         return {"W_ih": W_ih, "W_hh": W_hh, "b": np.zeros(d), "W_xi": W_xi, "b_xi": b_xi}
 
     return Cell(
