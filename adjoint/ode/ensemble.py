@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import InputError
 from adjoint.kernels import ensemble as kernels
-from adjoint.kernels import grid
+from adjoint.kernels import grid, outputs
 from adjoint.method import TSIT5, Method
 from adjoint.native import lane_width
 from adjoint.ode import given
@@ -216,10 +216,9 @@ class Ensemble:
         for b in range(len(self)):
             grid_t = self._times(b)
             reached = self.t[sign * self.t <= sign * grid_t[-1]]
-            k = np.searchsorted(sign * grid_t, sign * reached, side="right") - 1
-            before = np.maximum(np.minimum(k, grid_t.size - 2), 0)
-            h = grid_t[np.minimum(before + 1, grid_t.size - 1)] - grid_t[before]
-            theta.append(np.where(reached == grid_t[k], 0.0, (reached - grid_t[k]) / np.where(h == 0, 1, h)))
+            k, within = np.empty(reached.size, np.int64), np.empty(reached.size)
+            outputs.place(grid_t, reached, k, within)
+            theta.append(within)
             row.append(k + int(self.grids.begin[b]))
             member.append(np.full(reached.size, b))
         return np.concatenate(member), np.concatenate(row), np.concatenate(theta)
