@@ -514,8 +514,9 @@ def test_a_solution_is_read_only_and_travels():
     solution = solve_ivp(FORCED, (0, 1), [1.0, 0.3], **WITH)
     with pytest.raises(ValueError, match="read-only"):
         solution.x[0] = 1
-    again = pickle.loads(pickle.dumps(solution.trajectory))
+    again = pickle.loads(pickle.dumps(solution))
     assert np.array_equal(again.x, solution.x)
+    np.testing.assert_array_equal(again.sweep(dlast=[1, 0]).p, solution.sweep(dlast=[1, 0]).p)
     assert "forced" in repr(solution) and "Reached the end" in repr(solution)
 
 
