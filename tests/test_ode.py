@@ -303,6 +303,22 @@ def test_a_control_held_between_knots_is_a_chain_of_solves(reverse):
     np.testing.assert_allclose(whole.x[-1], x, atol=1e-9)
 
 
+@pytest.mark.parametrize("span", [(0, 3), (3, 0), (2.5, 1.0)])
+def test_knots_may_be_written_down_backwards(span):
+    knots, u = np.array([-1, 0.8, 2.0, 3.5]), np.array([[0.1], [-0.7], [1.3]])
+    ahead = solve_ivp(FORCED, span, [1.0, 0.3], u=u, knots=knots, p=WITH["p"])
+    back = solve_ivp(FORCED, span, [1.0, 0.3], u=u[::-1], knots=knots[::-1], p=WITH["p"])
+    assert np.array_equal(ahead.x, back.x)
+    g, h = ahead.sweep(dlast=[1, 0]), back.sweep(dlast=[1, 0])
+    np.testing.assert_array_equal(g.u, h.u[::-1])
+
+
+def test_a_state_that_starts_at_zero_is_measured_by_what_it_becomes():
+    """With rtol |x_k| alone the first steps from zero would have to be as short as a tiny atol says."""
+    solution = solve_ivp(lambda t, x: [x[1], -x[0]], (0, 3), [0.0, 1.0], rtol=1e-4, atol=1e-12)
+    assert solution.accepted < 20
+
+
 def test_knots_without_a_control_are_where_f_has_a_kink():
     def f(t, x, u, p):
         return np.abs(t - 1) * x
@@ -454,6 +470,12 @@ def test_blow_up_in_finite_time():
     np.testing.assert_allclose(solution.x[mid, 0], 1 / (1 - solution.t[mid]), rtol=1e-6)
 
 
+def test_outputs_end_where_the_solution_does():
+    solution = solve_ivp(lambda t, x: x**2, (0, 2), [1.0], t_eval=np.linspace(0, 2, 21), rtol=1e-9)
+    assert solution.status == -1 and 9 <= solution.t.size <= 11 and solution.x.shape == (solution.t.size, 1)
+    np.testing.assert_allclose(solution.x[:9, 0], 1 / (1 - solution.t[:9]), rtol=1e-6)
+
+
 def test_leaving_the_domain_of_f():
     solution = solve_ivp(lambda t, x: -np.sqrt(x), (0, 20), [1.0])  # reaches zero at t = 2
     assert solution.status == -1 and abs(solution.t[-1] - 2) < 1e-3
@@ -514,8 +536,9 @@ def test_a_solution_is_read_only_and_travels():
     solution = solve_ivp(FORCED, (0, 1), [1.0, 0.3], **WITH)
     with pytest.raises(ValueError, match="read-only"):
         solution.x[0] = 1
-    again = pickle.loads(pickle.dumps(solution.trajectory))
+    again = pickle.loads(pickle.dumps(solution))
     assert np.array_equal(again.x, solution.x)
+    np.testing.assert_array_equal(again.sweep(dlast=[1, 0]).p, solution.sweep(dlast=[1, 0]).p)
     assert "forced" in repr(solution) and "Reached the end" in repr(solution)
 
 

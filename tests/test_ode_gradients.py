@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import math
 import pickle
+import signal
+import threading
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -469,6 +471,18 @@ def test_ensembles_in_threads_and_processes():
             assert np.array_equal(shared.last, alone.last)
             assert np.array_equal(shared.trajectory(20).x, alone.trajectory(20).x)
             np.testing.assert_array_equal(shared.sweep(dlast=x0).p, alone.sweep(dlast=x0).p)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_returns_the_members_that_are_finished(threads):
+    x0, p = members(4000)
+    solve_ensemble(LOTKA, (0, 1), x0[:8], p=p[:8])  # compiled
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    together = solve_ensemble(LOTKA, (0, 300), x0, p=p, rtol=1e-10, threads=threads, keep=threads == 1)
+    done = together.status == 0
+    assert 0 < np.count_nonzero(~done) and "was interrupted" in together.message
+    assert np.array_equal(together.last[~done], x0[~done]) and np.isfinite(together.last).all()
 
 
 def test_a_member_that_fails_does_not_stop_the_others():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import InputError
 from adjoint.kernels import ensemble as kernels
-from adjoint.kernels import grid
+from adjoint.kernels import grid, outputs
 from adjoint.method import TSIT5, Method
 from adjoint.native import lane_width
 from adjoint.ode import given
@@ -32,7 +33,7 @@ __all__ = ["Ensemble", "EnsembleGradient", "solve_ensemble"]
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
-PAUSE = 100_000  # rounds between two chances to interrupt
+PAUSE = 20_000  # rounds between two chances to interrupt
 WHY = {
     grid.DONE: "reached the end of the span",
     grid.TOO_MANY: "took max_steps steps without reaching its end",
@@ -216,10 +217,9 @@ class Ensemble:
         for b in range(len(self)):
             grid_t = self._times(b)
             reached = self.t[sign * self.t <= sign * grid_t[-1]]
-            k = np.searchsorted(sign * grid_t, sign * reached, side="right") - 1
-            before = np.maximum(np.minimum(k, grid_t.size - 2), 0)
-            h = grid_t[np.minimum(before + 1, grid_t.size - 1)] - grid_t[before]
-            theta.append(np.where(reached == grid_t[k], 0.0, (reached - grid_t[k]) / np.where(h == 0, 1, h)))
+            k, within = np.empty(reached.size, np.int64), np.empty(reached.size)
+            outputs.place(grid_t, reached, k, within)
+            theta.append(within)
             row.append(k + int(self.grids.begin[b]))
             member.append(np.full(reached.size, b))
         return np.concatenate(member), np.concatenate(row), np.concatenate(theta)
@@ -363,8 +363,14 @@ def solve_ensemble(
     if executor is not None:
         done = list(executor.map(_solve_members, *zip(*tasks, strict=True)))
     elif threads > 1:
+        stop = Event()
         with ThreadPoolExecutor(threads) as pool:
-            done = list(pool.map(_solve_members, *zip(*tasks, strict=True)))
+            futures = [pool.submit(_solve_members, *task, stop) for task in tasks]
+            try:
+                done = [future.result() for future in futures]
+            except KeyboardInterrupt:  # the threads do not see it
+                stop.set()
+                done = [future.result() for future in futures]
     else:
         done = [_solve_members(*tasks[0])]
     grids = _joined(done)
@@ -379,8 +385,9 @@ def _workers(executor: Executor) -> int:
 
 
 def _solve_members(
-    system: System, method: Method, options: Control, stops: Array, x0: Array, U: Array, p: Array, keep: bool
-) -> _Grids:
+    system: System, method: Method, options: Control, stops: Array, x0: Array, U: Array, p: Array, keep: bool,
+    stop: Event | None = None,
+) -> _Grids:  # fmt: skip
     """Some members, in one thread."""
     engine = runner(system, method)
     assert isinstance(engine, ExplicitRunner)
@@ -397,26 +404,42 @@ def _solve_members(
     option = np.array([
         options.rtol, options.max_step, options.first_step, options.max_steps, *engine.controller, options.counted
     ])  # fmt: skip
-    last = np.empty((B, n))
+    last = x0.copy()
     tried, status, steps, begin = (np.zeros(B, np.int64) for _ in range(4))
+    status[:] = grid.INTERRUPTED
     arg, res, work = embedded.scratch()
     work = np.empty(max(1, W * max(embedded.work_size, rhs.work_size)))
     U, p = np.ascontiguousarray(U), np.ascontiguousarray(p)
-    while True:
-        how = kernels.run(
-            embedded.address, rhs.address, stops, x0, U, p, options.atol, option, block, flag, count, PAUSE, last,
-            tried, status, steps, begin, t_kept, x_kept, t_lane, x_lane, arg, res, work,
-        )  # fmt: skip
-        if how == grid.DONE:
-            break
-        if how == grid.FULL:
-            if flag[kernels.STEPS].max() + 2 > room:
-                room *= 2
-                t_lane, x_lane = _wider(t_lane, room), _wider(x_lane, room)
-            size = 2 * size + 2 * W * (room + 1)
-            t_kept, x_kept = np.resize(t_kept, size), np.resize(x_kept, (size, n))
-    used = int(count[1])
-    return _Grids(last, tried, status, steps, begin, t_kept[:used].copy(), x_kept[:used].copy())
+    try:
+        while stop is None or not stop.is_set():
+            how = kernels.run(
+                embedded.address, rhs.address, stops, x0, U, p, options.atol, option, block, flag, count, PAUSE, last,
+                tried, status, steps, begin, t_kept, x_kept, t_lane, x_lane, arg, res, work,
+            )  # fmt: skip
+            if how == grid.DONE:
+                break
+            if how == grid.FULL:
+                if flag[kernels.STEPS].max() + 2 > room:
+                    room *= 2
+                    t_lane, x_lane = _wider(t_lane, room), _wider(x_lane, room)
+                if int(count[1]) + W * (room + 1) > size:
+                    size = 2 * size + W * (room + 1)
+                    t_kept, x_kept = _longer(t_kept, size), _longer(x_kept, size)
+    except KeyboardInterrupt:
+        pass  # what is finished is kept
+    used, late = int(count[1]), np.flatnonzero(status == grid.INTERRUPTED)
+    t_kept, x_kept = t_kept[:used].copy(), x_kept[:used].copy()
+    if keep and late.size:  # members that were not finished stand at their beginning
+        begin[late] = used + np.arange(late.size)
+        t_kept = np.append(t_kept, np.full(late.size, stops[0]))
+        x_kept = np.concatenate([x_kept, x0[late]])
+    return _Grids(last, tried, status, steps, begin, t_kept, x_kept)
+
+
+def _longer(a: Array, rows: int) -> Array:
+    long = np.empty((rows, *a.shape[1:]))
+    long[: len(a)] = a
+    return long
 
 
 def _wider(a: Array, room: int) -> Array:

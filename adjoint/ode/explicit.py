@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from adjoint.errors import InputError
 from adjoint.kernels import grid as kernels
+from adjoint.kernels import outputs
 from adjoint.method import Method
 from adjoint.native import CompiledFunction, compile, lane_width
 from adjoint.ode.run import Points, Walk, Watch
@@ -117,12 +118,24 @@ class ExplicitRunner:
 
     def dense(self, at: Points) -> Array:
         """See `Runner`."""
-        return np.asarray(self._dense(*_columns(at)))
+        code = self._dense
+        arg, res, work = code.scratch()
+        out = np.empty(at.x.shape)
+        outputs.dense_rows(code.address, at.t, at.h, at.x, at.u, _rows(at.p), at.theta, out, arg, res, work)
+        return out
 
     def dense_vjp(self, at: Points, seed: Array) -> tuple[Array, ...]:
         """See `Runner`."""
-        g_t, g_h, g_x, g_u, g_p, g_theta = self._dense_vjp(*_columns(at), seed)
-        return g_t[:, 0], g_h[:, 0], g_x, g_u, g_p, g_theta[:, 0]
+        code = self._dense_vjp
+        arg, _, work = code.scratch()
+        K, p = at.t.size, _rows(at.p)
+        g_t, g_h, g_theta = np.empty((3, K))
+        g_x, g_u, g_p = np.empty(at.x.shape), np.empty(at.u.shape), np.empty((K, p.shape[1]))
+        outputs.dense_vjp_rows(
+            code.address, at.t, at.h, at.x, at.u, p, at.theta, seed, g_t, g_h, g_x, g_u, g_p, g_theta, arg,
+            np.zeros(6, np.int64), work,
+        )  # fmt: skip
+        return g_t, g_h, g_x, g_u, g_p, g_theta
 
     def dense_jvp(self, at: Points, dx: Array, du: Array, dp: Array) -> Array:
         """See `Runner`."""
@@ -149,12 +162,13 @@ class ExplicitRunner:
         return dense_output(self.system.graph, m.A, m.c, m.dense.P, m.dense.A, m.dense.c)
 
     @cached_property
-    def _dense(self) -> CompiledFunction:
-        return compile(self._dense_graph)
+    def _dense(self) -> MachineCode:
+        return machine_code(self._dense_graph, 1, f"the dense output of system {self.system.name!r}")
 
     @cached_property
-    def _dense_vjp(self) -> CompiledFunction:
-        return compile(vjp(self._dense_graph, range(6)))
+    def _dense_vjp(self) -> MachineCode:
+        graph = vjp(self._dense_graph, range(6))
+        return machine_code(graph, 1, f"the derivatives of the dense output of system {self.system.name!r}")
 
     @cached_property
     def _dense_jvp(self) -> CompiledFunction:
@@ -168,6 +182,11 @@ class ExplicitRunner:
     def _time_vjp(self) -> CompiledFunction:
         m = self.method
         return compile(vjp(explicit_step(self.system.graph, m.A, m.b, m.c), (0, 1)))
+
+
+def _rows(p: Array) -> Array:
+    """(n_p,) as one row that serves all points."""
+    return p if p.ndim == 2 else p[None]
 
 
 def _columns(at: Points) -> tuple[Array, ...]:

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import AdjointError, InputError
+from adjoint.kernels.outputs import add_rows
 from adjoint.ode.pieces import Piece, points
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def sweep(
                 ended = None
         lam, gu = sweep_piece(solution, piece, q, r, s)
         if g_u.size:
-            np.add.at(g_u, piece.interval, gu)
+            add_rows(piece.interval, gu, g_u)
         costates.append(lam)
         if i > 0:
             moved = by_start(solution, piece, lam[1]) + begin
@@ -222,9 +223,9 @@ def output_seeds(solution: OdeSolution, dx: ArrayLike | None, s: Array) -> list[
         whole = np.zeros((k.size, total))
         whole[:, :n] = mine_seed[inside]
         g_t, g_h, g_x, g_u, g_p, g_theta = solution.runner.dense_vjp(at, whole)
-        np.add.at(q, k, g_x)
+        add_rows(k, g_x, q)
         r = np.zeros((1, N, piece.path.u.shape[1], 1))
-        np.add.at(r[0, :, :, 0], k, g_u)
+        add_rows(k, g_u, r[0, :, :, 0])
         s[0, :, 0] += g_p.sum(axis=0)
         # The output keeps its time t_k + θ h: when an end of its step moves, θ changes too.
         first = float((g_t - g_h - g_theta * (1 - theta) / at.h)[k == 0].sum())

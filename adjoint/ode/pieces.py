@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjoint.errors import InputError
+from adjoint.kernels import outputs as kernels
 from adjoint.ode.run import Points, Runner
 from adjoint.trajectory import Trajectory
 
@@ -48,23 +49,35 @@ def locate(pieces: tuple[Piece, ...], times: Array) -> Places:
     ends = np.array([piece.path.t[-1] for piece in pieces])
     first, last = pieces[0].path.t[0], ends[-1]
     sign = 1.0 if last >= first else -1.0
-    outside = ~((sign * times >= sign * first) & (sign * times <= sign * last))
-    if outside.any():
+    if times.size and not (times.min() >= min(first, last) and times.max() <= max(first, last)):
+        outside = ~((times >= min(first, last)) & (times <= max(first, last)))
         raise InputError(f"t = {times[outside][0]:g} lies outside of the solution, which spans {first:g} … {last:g}.")
+    if len(pieces) == 1:
+        which, step, theta = np.zeros(times.size, np.int64), np.empty(times.size, np.int64), np.empty(times.size)
+        kernels.place(pieces[0].path.t, times, step, theta)
+        return Places(which, step, theta)
     which = np.searchsorted(sign * ends, sign * times)
     step, theta = np.empty(times.size, np.int64), np.empty(times.size)
     for i, piece in enumerate(pieces):
-        mine = which == i if len(pieces) > 1 else slice(None)
-        t = piece.path.t
+        mine = which == i
         at = times[mine]
-        k = np.searchsorted(sign * t, sign * at, side="right") - 1
-        before = np.minimum(k, t.size - 2)
-        step[mine], theta[mine] = k, np.where(at == t[k], 0.0, (at - t[k]) / (t[before + 1] - t[before]))
+        k, within = np.empty(at.size, np.int64), np.empty(at.size)
+        kernels.place(piece.path.t, at, k, within)
+        step[mine], theta[mine] = k, within
     return Places(which, step, theta)
 
 
 def evaluate(runner: Runner, pieces: tuple[Piece, ...], places: Places) -> Array:
     """The states at places."""
+    if len(pieces) == 1:
+        path, step, theta = pieces[0].path, places.step, places.theta
+        if theta.all():
+            return runner.dense(points(path, step, theta))
+        x = path.x[step]
+        inside = np.flatnonzero(theta)
+        if inside.size:
+            x[inside] = runner.dense(points(path, step[inside], theta[inside]))
+        return x
     x = np.empty((places.step.size, pieces[0].path.x.shape[1]))
     for i, piece in enumerate(pieces):
         mine = places.piece == i

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import AdjointError, InputError
+from adjoint.kernels.outputs import add_rows
 from adjoint.ode.gradient import Ends, OdeGradient, Seeds, output_seeds, seed_of, sweep_piece
 from adjoint.ode.pieces import Piece, Places, points
 from adjoint.ode.run import Points
@@ -225,8 +226,8 @@ def hessian_vector(
             whole[:, :n] = np.asarray(dx, dtype=np.float64)[inside]
             d_x, d_u, d_p = solution.runner.dense_second(at, whole, delta[k], du[k], v.p)
             q2, r2 = _full(second.q, N), _full_r(second.r, N, m)
-            np.add.at(q2, k, d_x)
-            np.add.at(r2[0, :, :, 0], k, d_u)
+            add_rows(k, d_x, q2)
+            add_rows(k, d_u, r2[0, :, :, 0])
             ds[0, :, 0] += d_p.sum(axis=0)
             second = Seeds(q2, r2, 0.0, 0.0)
     if dlast is not None:
@@ -245,7 +246,7 @@ def hessian_vector(
     costate = dlam[0, :, :, 0]
     g_u = np.zeros(solution.u.shape)
     if m:
-        np.add.at(g_u, piece.interval, dgu[0, :, :, 0])
+        add_rows(piece.interval, dgu[0, :, :, 0], g_u)
     return OdeGradient(costate[0, :n].copy(), g_u, ds[0, :, 0], costate[:, :n], solution,
                        Ends(np.zeros(total), None, np.nan, np.nan))
 

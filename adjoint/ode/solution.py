@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from adjoint.errors import AdjointError, InputError
 from adjoint.method import Method
 from adjoint.ode import gradient, sensitivity
-from adjoint.ode.events import Watcher
+from adjoint.ode.events import Event, Watcher
 from adjoint.ode.gradient import OdeGradient
 from adjoint.ode.pieces import Occurrence, Piece, Places, evaluate, locate
 from adjoint.ode.run import Runner
+from adjoint.ode.runners import runner
 from adjoint.ode.sensitivity import OdeTangent
 from adjoint.system import System
 from adjoint.trajectory import Trajectory
@@ -118,6 +120,11 @@ class OdeSolution:
                 "[piece.path for piece in solution.pieces]."
             )
         return self.pieces[0].path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Machine code does not travel: it is made again where the solution arrives.
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("runner", "watcher")}
+        return _arrived, (kept, None if self.watcher is None else self.watcher.events)
 
     def __getitem__(self, name: str) -> Array:
         kind, index = self.system.index(name)
@@ -244,3 +251,10 @@ class OdeSolution:
             If the solve has events.
         """
         return sensitivity.hessian_vector(self, dx, dlast, x0, u, p, ddx, ddlast)
+
+
+def _arrived(kept: dict[str, Any], events: tuple[Event, ...] | None) -> OdeSolution:
+    """A solution in another process."""
+    system = kept["pieces"][0].path.system
+    watcher = None if events is None else Watcher(system, events, kept["system"].n)
+    return OdeSolution(**kept, runner=runner(system, kept["method"]), watcher=watcher)

@@ -106,7 +106,7 @@ def solve_ivp(
     if start.shape != (made.n,):
         raise InputError(
             f"x0 has shape {start.shape}; system {made.name!r} has {made.n} states ({made.describe('state')}). Pass "
-            "one number per state."
+            "one number per state" + (", or a batch to solve_ensemble." if start.ndim == 2 else ".")
         )
     t0, t1 = given.span(t_span)
     parameters = given.numbers("p", () if p is None else p).reshape(-1)

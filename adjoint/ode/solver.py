@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import AdjointError, InputError
 from adjoint.kernels import grid
+from adjoint.kernels.outputs import add_rows
 from adjoint.method import TSIT5, Method
 from adjoint.ode import given
 from adjoint.ode.course import sentence
@@ -146,7 +147,8 @@ class Solver:
         self._N = N = way.steps
         if self._times is None:
             return way.x[: N + 1]
-        pieces = (Piece(self.trajectory, way.interval[:N]),)
+        self._path = self.trajectory
+        pieces = (Piece(self._path, way.interval[:N]),)
         self._places = locate(pieces, self._times)
         return evaluate(self._engine, pieces, self._places)
 
@@ -201,7 +203,7 @@ class Solver:
         )
         g_u = np.zeros(self._held.shape)
         if m:
-            np.add.at(g_u, self._which[way.interval[:N]], gu[0, :, :, 0])
+            add_rows(self._which[way.interval[:N]], gu[0, :, :, 0], g_u)
         return SolverGradient(lam[0, 0, :, 0].copy(), g_u, gp[0, :, 0].copy())
 
     def _seeds(self, dx: Array) -> tuple[Array, Array]:
@@ -219,11 +221,11 @@ class Solver:
         q[0, step[~inside], :, 0] = dx[~inside]
         if inside.any():
             k = step[inside]
-            at = points(self.trajectory, k, theta[inside])
+            at = points(self._path, k, theta[inside])
             _, _, g_x, g_u, g_p, _ = self._engine.dense_vjp(at, dx[inside])
-            np.add.at(q[0, :, :, 0], k, g_x)
+            add_rows(k, g_x, q[0, :, :, 0])
             r = np.zeros((1, N, m, 1))
-            np.add.at(r[0, :, :, 0], k, g_u)
+            add_rows(k, g_u, r[0, :, :, 0])
             self._gp[0, :, 0] += g_p.sum(axis=0)
         return q, r
 
