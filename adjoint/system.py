@@ -18,8 +18,10 @@ from typing import Any
 import casadi as ca
 import numpy as np
 from numba.core.dispatcher import Dispatcher
+from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import InputError
+from adjoint.implicit_step import ImplicitStep
 from adjoint.method import Method
 from adjoint.names import Names, near
 from adjoint.step import KernelStep, MachineCode, Step, TracedStep, machine_code
@@ -43,6 +45,9 @@ class System:
         Whether f returns the next state.
     name : str, optional
         Defaults to the function's name.
+    mass : array_like (n, n), optional
+        A constant matrix M, then the system is M ẋ = f(t, x, u, p). Where M is singular, the system is
+        differential-algebraic (of index 1); it steps by implicit methods.
 
     Attributes
     ----------
@@ -74,11 +79,13 @@ class System:
         parameters: str | Iterable[str] = "",
         discrete: bool = False,
         name: str | None = None,
+        mass: ArrayLike | None = None,
     ) -> None:
         if not callable(f):
             raise InputError(f"System: f is {f!r}, which cannot be called. Pass a function f(t, x, u, p).")
         self._set(f, states, controls, parameters, discrete, name)
         _check_signature(f, self.name)
+        self._mass = None if mass is None else self._checked_mass(mass)
 
     def _set(
         self,
@@ -108,6 +115,7 @@ class System:
                     )
                 owner[label] = kind
         self._graph: ca.Function | None = None
+        self._mass: NDArray[np.float64] | None = None
         self._own_step: Step | None = None
         self._right_hand_side: MachineCode | None = None
         self._steps: dict[Method | None, Step] = {}
@@ -236,6 +244,25 @@ class System:
         return self._discrete
 
     @property
+    def mass(self) -> NDArray[np.float64] | None:
+        """The mass matrix M (n, n) of M ẋ = f, read-only; None for ẋ = f."""
+        return self._mass
+
+    def _checked_mass(self, mass: ArrayLike) -> NDArray[np.float64]:
+        M = np.array(mass, dtype=np.float64, order="C")
+        if self.discrete:
+            raise InputError(f"system {self.name!r} is discrete: it has no derivative that a mass matrix could multiply.")
+        if M.shape != (self.n, self.n):
+            raise InputError(
+                f"mass has shape {M.shape}; system {self.name!r} has {self.n} states. Pass a matrix of shape "
+                f"({self.n}, {self.n})."
+            )
+        if not np.isfinite(M).all():
+            raise InputError(f"mass of system {self.name!r} has an entry that is not finite.")
+        M.setflags(write=False)
+        return M
+
+    @property
     def traced(self) -> bool:
         """Whether the derivatives come from a graph, and not from kernels that the system brought along."""
         return self._own_step is None
@@ -341,9 +368,11 @@ class System:
                 "`method(name)` finds one by name."
             )
         if not method.explicit:
+            return ImplicitStep(self.graph, self._mass, method, self.name)
+        if self._mass is not None:
             raise InputError(
-                f"system {self.name!r}: {method.name} is a collocation method, whose stages are equations that a "
-                "solver must satisfy. Roll out with an explicit one: RK4, DOPRI5, DOP853."
+                f"system {self.name!r} has a mass matrix, M ẋ = f, and {method.name} is an explicit method for ẋ = f. "
+                "Use an implicit one: RODAS5P or radau(3)."
             )
         return TracedStep(explicit_step(self.graph, method.A, method.b, method.c), self.name)
 
@@ -354,8 +383,8 @@ class System:
         if self._own_step is not None:
             return _from_step, (self._own_step, self._f, names, self.name)
         if isinstance(self._f, GraphFunction) or not _travels(self._f):
-            return _from_graph, (self.graph.serialize(), names, self.discrete, self.name)
-        return System, (self._f, *names, self.discrete, self.name)
+            return _from_graph, (self.graph.serialize(), names, self.discrete, self.name, self._mass)
+        return System, (self._f, *names, self.discrete, self.name, self._mass)
 
     def __repr__(self) -> str:
         kinds = "; ".join(f"{kind}s: {names}" for kind, names in self._names.items() if names.labels)
@@ -387,9 +416,9 @@ def _travels(f: Callable[..., Any]) -> bool:
     return True
 
 
-def _from_graph(text: str, names: tuple[Any, Any, Any], discrete: bool, name: str) -> System:
+def _from_graph(text: str, names: tuple[Any, Any, Any], discrete: bool, name: str, mass: Any) -> System:
     f = GraphFunction(ca.Function.deserialize(text))
-    system = System(f, *names, discrete, name)
+    system = System(f, *names, discrete, name, mass)
     system._graph = f.graph
     return system
 
