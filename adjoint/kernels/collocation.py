@@ -29,9 +29,10 @@ from adjoint.kernels.call import address_of, integers, matrix, view
 from adjoint.kernels.cells import Z as RECORDS
 from adjoint.kernels.implicit import (
     CALL_ARG, CALL_RES, J_PLACES, JVP, KL, KU, MASS, MASS_NONZEROS, MASS_PLACES, M, N, N_P, NONZEROS, ORDER,
-    RECORD_SEED, STAGES, TABLEAU, VJP, VJP_DOT, add_mass, common, evaluate, jacobian,
+    RECORD_SEED, STAGES, TABLEAU, VJP, VJP_DOT, add_mass, common, copy, evaluate, fill, jacobian, part,
+    row,
 )  # fmt: skip
-from adjoint.kernels.jit import jit_exact
+from adjoint.kernels.jit import jit_part
 
 __all__ = ["forward", "second", "tableau", "tangent", "transpose"]
 
@@ -39,13 +40,13 @@ ITERATIONS = 25
 CLOSE = 1e-8  # of the state; the square of it is round-off
 
 
-@jit_exact
+@jit_part
 def tableau(k):
     """[c, d, e], A⁻¹, T, T⁻¹ and the eigenvalues (s, 2)."""
     s = k[STAGES]
     data = view(k[TABLEAU], 5 * s + 3 * s * s)
     return (
-        data[: 3 * s],
+        part(data, 0, 3 * s),
         matrix(data, 3 * s, s, s),
         matrix(data, 3 * s + s * s, s, s),
         matrix(data, 3 * s + 2 * s * s, s, s),
@@ -53,7 +54,7 @@ def tableau(k):
     )
 
 
-@jit_exact
+@jit_part
 def _room(k, work):
     """Z, w or ΔZ, right-hand side in the order of the unknowns, G, its pivots, and where the rest begins."""
     n, s, at = k[N], k[STAGES], common(k, work)[4]
@@ -62,14 +63,14 @@ def _room(k, work):
     return (
         matrix(work, at, s, n),
         matrix(work, at + sn, s, n),
-        work[at + 2 * sn : at + 3 * sn],
-        work[at + 3 * sn : at + 3 * sn + size],
+        part(work, at + 2 * sn, sn),
+        part(work, at + 3 * sn, size),
         integers(address_of(work, at + 3 * sn + size), sn),
         at + 4 * sn + size,
     )
 
 
-@jit_exact
+@jit_part
 def _linearise(k, t, h, x, Z, F, work):
     """F_i at Z, and the factors of G; False if G is singular."""
     n, s, nonzeros = k[N], k[STAGES], k[NONZEROS]
@@ -88,16 +89,16 @@ def _linearise(k, t, h, x, Z, F, work):
     else:
         places, mass = integers(k[MASS_PLACES], 4 * k[MASS_NONZEROS]), view(k[MASS], k[MASS_NONZEROS])
         for e in range(mass.size):
-            row, column = places[4 * e] * s, places[4 * e + 1] * s
+            first, other = places[4 * e] * s, places[4 * e + 1] * s
             for i in range(s):
                 for j in range(s):
-                    G[at + (row + i) * ld + column + j] += mass[e] * inverse[i, j] / h
+                    G[at + (first + i) * ld + other + j] += mass[e] * inverse[i, j] / h
     places = integers(k[J_PLACES], 4 * nonzeros)
     for i in range(s):
         v[0, 0] = t + T[i] * h
         for e in range(n):
             v[1, e] = x[e] + Z[i, e]
-        jacobian(k, v[0], v[1], v[2], J, v[3], work)
+        jacobian(k, row(v, 0), row(v, 1), row(v, 2), J, row(v, 3), work)
         for e in range(nonzeros):
             G[at + (places[4 * e] * s + i) * ld + places[4 * e + 1] * s + i] -= J[e]
         for e in range(n):
@@ -106,11 +107,11 @@ def _linearise(k, t, h, x, Z, F, work):
                 total += inverse[i, j] * Z[j, e]
             v[4, e] = total / h
             F[i, e] = -v[2, e]
-        add_mass(k, 1.0, v[4], F[i])
+        add_mass(k, 1.0, row(v, 4), row(F, i))
     return lu.factor(G, s * n, kl, ku, pivot)
 
 
-@jit_exact
+@jit_part
 def _solve(k, B, transposed, work):
     """B ← G⁻¹ B or G⁻ᵀ B, B being (s, n)."""
     n, s = k[N], k[STAGES]
@@ -131,7 +132,7 @@ def _solve(k, B, transposed, work):
             B[i, of] = b[e * s + i]
 
 
-@jit_exact
+@jit_part
 def _stages(k, t, h, x, work):
     """Solve for Z, from the records or from 0; False if Newton's method fails."""
     n, s = k[N], k[STAGES]
@@ -160,7 +161,7 @@ def _stages(k, t, h, x, work):
     return False
 
 
-@jit_exact
+@jit_part
 def forward(k, res, work):
     """x⁺, and the records if there is a place for them."""
     n, s = k[N], k[STAGES]
@@ -182,7 +183,7 @@ def forward(k, res, work):
                 place[i * n + e] = Z[i, e]
 
 
-@jit_exact
+@jit_part
 def _at_solution(k, t, h, x, work):
     """Z, and G there."""
     if not _stages(k, t, h, x, work):
@@ -191,15 +192,15 @@ def _at_solution(k, t, h, x, work):
     return _linearise(k, t, h, x, Z, D, work)
 
 
-@jit_exact
+@jit_part
 def transpose(k, res, work):
     """λ = Aᵀ λ⁺, g_u = Bᵀ λ⁺, g_p += Cᵀ λ⁺."""
     n, s = k[N], k[STAGES]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     lam_next, lam, gu = view(k[5], n), view(res[0], n), view(res[1], k[M])
-    gu[:] = 0.0
+    fill(gu, 0.0)
     if not _at_solution(k, t, h, x, work):
-        lam[:] = math.nan
+        fill(lam, math.nan)
         return
     Z, w, _, _, _, _ = _room(k, work)
     T, _, _, _, _ = tableau(k)
@@ -213,11 +214,11 @@ def transpose(k, res, work):
             for e in range(n):
                 w[i, e] += seed[i * n + e]
     _solve(k, w, True, work)  # Gᵀ w = (d_i λ⁺)_i
-    lam[:] = lam_next
+    copy(lam_next, lam)
     _pull_back(k, t, h, x, Z, w, lam, res, v, work)
 
 
-@jit_exact
+@jit_part
 def _pull_back(k, t, h, x, Z, w, lam, res, v, work):
     """λ += Σ J_iᵀ w_i,  g_u += Σ f_uᵀ w_i,  g_p += Σ f_pᵀ w_i."""
     T, _, _, _, _ = tableau(k)
@@ -227,13 +228,13 @@ def _pull_back(k, t, h, x, Z, w, lam, res, v, work):
         v[0, 0] = t + T[i] * h
         for e in range(lam.size):
             v[1, e] = x[e] + Z[i, e]
-        k[CALL_ARG + 4] = address_of(w[i], 0)
-        evaluate(k, VJP, v[0], v[1], v[2], work)
+        k[CALL_ARG + 4] = address_of(row(w, i), 0)
+        evaluate(k, VJP, row(v, 0), row(v, 1), row(v, 2), work)
         for e in range(lam.size):
             lam[e] += v[2, e]
 
 
-@jit_exact
+@jit_part
 def _tangent_stages(k, t, h, x, dx, du, dp, Z, dZ, v, work):
     """δZ; G is in place."""
     T, _, _, _, _ = tableau(k)
@@ -244,18 +245,18 @@ def _tangent_stages(k, t, h, x, dx, du, dp, Z, dZ, v, work):
         v[0, 0] = t + T[i] * h
         for e in range(x.size):
             v[1, e] = x[e] + Z[i, e]
-        evaluate(k, JVP, v[0], v[1], dZ[i], work)
+        evaluate(k, JVP, row(v, 0), row(v, 1), row(dZ, i), work)
     _solve(k, dZ, False, work)  # G δZ = (J_i δx + f_u δu + f_p δp)_i
 
 
-@jit_exact
+@jit_part
 def tangent(k, res, work):
     """δx⁺ = A δx + B δu + C δp."""
     n, s = k[N], k[STAGES]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     dx, dx_next = view(k[5], n), view(res[0], n)
     if not _at_solution(k, t, h, x, work):
-        dx_next[:] = math.nan
+        fill(dx_next, math.nan)
         return
     Z, dZ, _, _, _, _ = _room(k, work)
     T, _, _, _, _ = tableau(k)
@@ -267,21 +268,21 @@ def tangent(k, res, work):
         dx_next[e] = total
 
 
-@jit_exact
+@jit_part
 def second(k, res, work):
     """The derivative of `transpose` along (δx, δu, δp, δλ⁺)."""
     n, s = k[N], k[STAGES]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     lam_next, dx, dlam_next = view(k[5], n), view(k[6], n), view(k[9], n)
     dlam, dgu, du, dp = view(res[0], n), view(res[1], k[M]), k[7], k[8]
-    dgu[:] = 0.0
+    fill(dgu, 0.0)
     if not _at_solution(k, t, h, x, work):
-        dlam[:] = math.nan
+        fill(dlam, math.nan)
         return
     Z, w, _, _, _, at = _room(k, work)
     dZ, dw = matrix(work, at, s, n), matrix(work, at + s * n, s, n)
     at += 2 * s * n
-    nothing = work[at : at + n]
+    nothing = part(work, at, n)
     T, _, _, _, _ = tableau(k)
     v = common(k, work)[0]
     _tangent_stages(k, t, h, x, dx, du, dp, Z, dZ, v, work)
@@ -290,9 +291,9 @@ def second(k, res, work):
             w[i, e] = T[s + i] * lam_next[e]
             dw[i, e] = T[s + i] * dlam_next[e]
     _solve(k, w, True, work)
-    nothing[:] = 0.0
-    dlam[:] = dlam_next
-    k[CALL_ARG + 5] = address_of(v[3], 0)
+    fill(nothing, 0.0)
+    copy(dlam_next, dlam)
+    k[CALL_ARG + 5] = address_of(row(v, 3), 0)
     k[CALL_ARG + 6] = du
     k[CALL_ARG + 7] = dp
     k[CALL_ARG + 8] = address_of(nothing, 0)
@@ -303,8 +304,8 @@ def second(k, res, work):
         for e in range(n):
             v[1, e] = x[e] + Z[i, e]
             v[3, e] = dx[e] + dZ[i, e]
-        k[CALL_ARG + 4] = address_of(w[i], 0)
-        evaluate(k, VJP_DOT, v[0], v[1], v[2], work)  # δJ_iᵀ w_i,  δg_u += δf_uᵀ w_i,  δg_p += δf_pᵀ w_i
+        k[CALL_ARG + 4] = address_of(row(w, i), 0)
+        evaluate(k, VJP_DOT, row(v, 0), row(v, 1), row(v, 2), work)  # δJ_iᵀ w_i,  δg_u += δf_uᵀ w_i,  δg_p += δf_pᵀ w_i
         for e in range(n):
             dlam[e] += v[2, e]
             dw[i, e] += v[2, e]

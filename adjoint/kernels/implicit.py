@@ -27,13 +27,14 @@ from numba import float64, types
 from adjoint.kernels import lu
 from adjoint.kernels.call import address_of, call, integers, matrix, number_of, view
 from adjoint.kernels.cells import ARG, RES
-from adjoint.kernels.jit import jit_exact, jit_wrapper
+from adjoint.kernels.jit import jit_part, jit_wrapper
 
 __all__ = [
     "BEND", "BEND_DOT", "CALL_ARG", "CALL_RES", "HEADER", "JACOBIAN", "JVP", "J_PLACES", "KL", "KU", "LENGTH", "M",
     "MASS", "MASS_NONZEROS", "MASS_PLACES", "N", "NONZEROS", "N_P", "ORDER", "RECORD_SEED", "RHS", "ROOM", "ROWS",
     "STAGES", "TABLEAU", "TOTAL", "TURN", "VJP", "VJP_DOT", "WORK", "add_mass", "add_mass_transposed", "assemble",
-    "common", "entry", "evaluate", "factor", "finite", "jacobian", "solve", "solve_transposed",
+    "common", "copy", "entry", "evaluate", "factor", "fill", "finite", "jacobian", "part", "row", "solve",
+    "solve_transposed",
 ]  # fmt: skip
 
 RECORD_SEED = 10  # a place in arg that first derivatives leave free: the seed of the records, or 0
@@ -47,7 +48,33 @@ TOTAL = HEADER + 44
 ROWS = 8  # vectors of length n at the head of work
 
 
-@jit_exact
+@jit_part
+def part(a, at, size):
+    """Elements at … at + size of a flat array: the same memory, with far less to compile than a slice."""
+    return view(address_of(a, at), size)
+
+
+@jit_part
+def row(A, i):
+    """Row i of a matrix, likewise."""
+    return view(address_of(A, i * A.shape[1]), A.shape[1])
+
+
+@jit_part
+def fill(a, value):
+    """a = value."""
+    for i in range(a.size):
+        a[i] = value
+
+
+@jit_part
+def copy(a, out):
+    """out = a."""
+    for i in range(out.size):
+        out[i] = a[i]
+
+
+@jit_part
 def common(k, work):
     """The head of work: ROWS vectors, J, W and its pivots; and where the rest begins."""
     n, nonzeros = k[N], k[NONZEROS]
@@ -55,14 +82,14 @@ def common(k, work):
     at = ROWS * n + nonzeros
     return (
         matrix(work, 0, ROWS, n),
-        work[ROWS * n : at],
-        work[at : at + size],
+        part(work, ROWS * n, nonzeros),
+        part(work, at, size),
         integers(address_of(work, at + size), n),
         at + size + n,
     )
 
 
-@jit_exact
+@jit_part
 def finite(a):
     """Whether all numbers are finite."""
     total = 0.0
@@ -71,19 +98,19 @@ def finite(a):
     return total == 0.0
 
 
-@jit_exact
+@jit_part
 def evaluate(k, code, t, X, F, work):
     """Call code that takes t, x, u, p and more, at the time in t[0] and the state X; the first output is F."""
-    arg, res = k[CALL_ARG:CALL_RES], k[CALL_RES:TOTAL]
+    arg, res = integers(address_of(k, CALL_ARG), CALL_RES - CALL_ARG), integers(address_of(k, CALL_RES), 4)
     arg[0] = address_of(t, 0)
     arg[1] = address_of(X, 0)
     arg[2] = k[3]
     arg[3] = k[4]
     res[0] = address_of(F, 0)
-    call(k[code], arg, res, work[k[WORK] :])
+    call(k[code], arg, res, part(work, k[WORK], 1))
 
 
-@jit_exact
+@jit_part
 def jacobian(k, t, X, F, J, slope, work):
     """F = f, J and slope = ∂f/∂t."""
     k[CALL_RES + 1] = address_of(J, 0)
@@ -91,7 +118,7 @@ def jacobian(k, t, X, F, J, slope, work):
     evaluate(k, JACOBIAN, t, X, F, work)
 
 
-@jit_exact
+@jit_part
 def assemble(k, sigma, J, W):
     """W = σ M - J, in the order of the unknowns that makes it narrow."""
     n, kl, ku = k[N], k[KL], k[KU]
@@ -110,13 +137,13 @@ def assemble(k, sigma, J, W):
         W[at + places[4 * j] * ld + places[4 * j + 1]] -= J[j]
 
 
-@jit_exact
+@jit_part
 def factor(k, W, pivot):
     """W = L U; False if W is singular."""
     return lu.factor(W, k[N], k[KL], k[KU], pivot)
 
 
-@jit_exact
+@jit_part
 def solve(k, W, pivot, b, spare):
     """b ← W⁻¹ b; the unknowns are put in order and back."""
     n = k[N]
@@ -131,7 +158,7 @@ def solve(k, W, pivot, b, spare):
         b[order[i]] = spare[i]
 
 
-@jit_exact
+@jit_part
 def solve_transposed(k, W, pivot, b, spare):
     """b ← W⁻ᵀ b."""
     n = k[N]
@@ -146,7 +173,7 @@ def solve_transposed(k, W, pivot, b, spare):
         b[order[i]] = spare[i]
 
 
-@jit_exact
+@jit_part
 def add_mass(k, factor, v, out):
     """out += factor · M v."""
     if k[MASS_NONZEROS] == 0:
@@ -158,7 +185,7 @@ def add_mass(k, factor, v, out):
         out[places[4 * j + 2]] += factor * mass[j] * v[places[4 * j + 3]]
 
 
-@jit_exact
+@jit_part
 def add_mass_transposed(k, factor, v, out):
     """out += factor · Mᵀ v."""
     if k[MASS_NONZEROS] == 0:

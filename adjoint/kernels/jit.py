@@ -25,7 +25,7 @@ from numba.core.dispatcher import Dispatcher
 
 from adjoint.native.cache import folder
 
-__all__ = ["jit", "jit_exact", "jit_inline", "jit_reassociating", "jit_wrapper"]
+__all__ = ["jit", "jit_exact", "jit_inline", "jit_part", "jit_reassociating", "jit_wrapper"]
 
 
 _PACKAGE = Path(__file__).parents[1]
@@ -118,8 +118,8 @@ class _Cache(caching.FunctionCache):
                           "folder that can be written.", stacklevel=2)
 
 
-def _compiled(function: Callable[..., Any], fastmath: set[str], inline: str = "never") -> Any:
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, inline=inline)(function)
+def _compiled(function: Callable[..., Any], fastmath: set[str], inline: str = "never", **wrappers: bool) -> Any:
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, inline=inline, **wrappers)(function)
     if not numba.config.DISABLE_JIT:
         try:
             dispatcher._cache = _Cache(function)
@@ -148,6 +148,13 @@ def jit_inline(function: Callable[..., Any]) -> Any:
     saves seconds.
     """
     return _compiled(function, {"contract"}, "always")
+
+
+def jit_part(function: Callable[..., Any]) -> Any:
+    """The same as `jit_exact` for what only kernels call: without the wrappers that would let Python call it, whose
+    compilation costs as much as that of the function.
+    """
+    return _compiled(function, set(), no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def jit_wrapper(wrapper: Callable[..., Any]) -> Any:

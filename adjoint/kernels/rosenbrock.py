@@ -26,19 +26,19 @@ from __future__ import annotations
 
 import math
 
-from adjoint.kernels.call import address_of, matrix, view
+from adjoint.kernels.call import address_of, integers, matrix, view
 from adjoint.kernels.cells import Z
 from adjoint.kernels.implicit import (
     BEND, BEND_DOT, CALL_ARG, CALL_RES, J_PLACES, JVP, M, N, N_P, NONZEROS, RECORD_SEED, RHS, STAGES, TABLEAU, TURN,
-    VJP, VJP_DOT, add_mass, add_mass_transposed, assemble, common, evaluate, factor, jacobian, solve, solve_transposed,
+    VJP, VJP_DOT, add_mass, add_mass_transposed, assemble, common, copy, evaluate, factor, fill, jacobian, part, row,
+    solve, solve_transposed,
 )  # fmt: skip
-from adjoint.kernels.call import integers
-from adjoint.kernels.jit import jit_exact
+from adjoint.kernels.jit import jit_part
 
 __all__ = ["advance", "begin", "forward", "second", "tangent", "transpose"]
 
 
-@jit_exact
+@jit_part
 def _tableau(k):
     """[γ, α, γ_i, m, e], a and c."""
     s = k[STAGES]
@@ -46,7 +46,7 @@ def _tableau(k):
     return T, matrix(T, 1 + 4 * s, s, s), matrix(T, 1 + 4 * s + s * s, s, s)
 
 
-@jit_exact
+@jit_part
 def _combine(weights, V, count, out):
     """out += Σ weights_j V_j over the first `count` rows."""
     for j in range(count):
@@ -56,42 +56,42 @@ def _combine(weights, V, count, out):
                 out[e] += weight * V[j, e]
 
 
-@jit_exact
+@jit_part
 def begin(k, t, h, x, work):
     """F = f, J, ḟ and the factors of W; False if W is singular."""
     v, J, W, pivot, _ = common(k, work)
     v[0, 0] = t
-    jacobian(k, v[0], x, v[2], J, v[3], work)
+    jacobian(k, row(v, 0), x, row(v, 2), J, row(v, 3), work)
     assemble(k, 1.0 / (view(k[TABLEAU], 1)[0] * h), J, W)
     return factor(k, W, pivot)
 
 
-@jit_exact
+@jit_part
 def advance(k, t, h, x, U, x_next, error, work):
     """From `begin` to the records U, x⁺ and the error."""
     n, s = k[N], k[STAGES]
     v, J, W, pivot, _ = common(k, work)
-    X, F, slope, spare, past = v[1], v[2], v[3], v[4], v[5]
+    X, F, slope, spare, past = row(v, 1), row(v, 2), row(v, 3), row(v, 4), row(v, 5)
     T, a, c = _tableau(k)
     for i in range(s):
         if i > 0:
-            X[:] = x
-            _combine(a[i], U, i, X)
+            copy(x, X)
+            _combine(row(a, i), U, i, X)
             v[0, 0] = t + T[1 + i] * h
-            evaluate(k, RHS, v[0], X, F, work)
+            evaluate(k, RHS, row(v, 0), X, F, work)
         for e in range(n):
             U[i, e] = F[e] + T[1 + s + i] * h * slope[e]
             past[e] = 0.0
-        _combine(c[i], U, i, past)
-        add_mass(k, 1.0 / h, past, U[i])
-        solve(k, W, pivot, U[i], spare)
-    x_next[:] = x
-    error[:] = 0.0
-    _combine(T[1 + 2 * s : 1 + 3 * s], U, s, x_next)
-    _combine(T[1 + 3 * s : 1 + 4 * s], U, s, error)
+        _combine(row(c, i), U, i, past)
+        add_mass(k, 1.0 / h, past, row(U, i))
+        solve(k, W, pivot, row(U, i), spare)
+    copy(x, x_next)
+    fill(error, 0.0)
+    _combine(part(T, 1 + 2 * s, s), U, s, x_next)
+    _combine(part(T, 1 + 3 * s, s), U, s, error)
 
 
-@jit_exact
+@jit_part
 def _records(k, t, h, x, work):
     """The records of the step, as they were kept or anew, with J, ḟ and the factors in place; and whether that went
     well."""
@@ -100,7 +100,7 @@ def _records(k, t, h, x, work):
     good = begin(k, t, h, x, work)
     U = matrix(work, at, s, n)
     if good and k[Z] == 0:
-        advance(k, t, h, x, U, v[6], v[7], work)
+        advance(k, t, h, x, U, row(v, 6), row(v, 7), work)
     if k[Z] != 0:
         kept = view(k[Z], s * n)
         for i in range(s):
@@ -109,17 +109,17 @@ def _records(k, t, h, x, work):
     return good
 
 
-@jit_exact
+@jit_part
 def forward(k, res, work):
     """x⁺, and the records if there is a place for them."""
     n, s = k[N], k[STAGES]
     t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
     v, J, W, pivot, at = common(k, work)
     if not begin(k, t, h, x, work):
-        x_next[:] = math.nan
+        fill(x_next, math.nan)
         return
     U = matrix(work, at, s, n)
-    advance(k, t, h, x, U, x_next, v[7], work)
+    advance(k, t, h, x, U, x_next, row(v, 7), work)
     if k[Z] != 0:
         kept = view(k[Z], s * n)
         for i in range(s):
@@ -127,24 +127,24 @@ def forward(k, res, work):
                 kept[i * n + e] = U[i, e]
 
 
-@jit_exact
+@jit_part
 def transpose(k, res, work):
     """λ = Aᵀ λ⁺, g_u = Bᵀ λ⁺, g_p += Cᵀ λ⁺."""
     n, s, nonzeros = k[N], k[STAGES], k[NONZEROS]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     lam_next, lam, gu = view(k[5], n), view(res[0], n), view(res[1], k[M])
     v, J, W, pivot, at = common(k, work)
-    X, spare, X_bar, w_sum = v[1], v[4], v[5], v[6]
-    gu[:] = 0.0
+    X, spare, X_bar, w_sum = row(v, 1), row(v, 4), row(v, 5), row(v, 6)
+    fill(gu, 0.0)
     if not _records(k, t, h, x, work):
-        lam[:] = math.nan
+        fill(lam, math.nan)
         return
     T, a, c = _tableau(k)
     U, U_bar = matrix(work, at, s, n), matrix(work, at + s * n, s, n)
-    S, places = work[at + 2 * s * n : at + 2 * s * n + nonzeros], integers(k[J_PLACES], 4 * nonzeros)
-    lam[:] = lam_next
-    w_sum[:] = 0.0
-    S[:] = 0.0
+    S, places = part(work, at + 2 * s * n, nonzeros), integers(k[J_PLACES], 4 * nonzeros)
+    copy(lam_next, lam)
+    fill(w_sum, 0.0)
+    fill(S, 0.0)
     for i in range(s):
         for e in range(n):
             U_bar[i, e] = T[1 + 2 * s + i] * lam_next[e]
@@ -154,15 +154,15 @@ def transpose(k, res, work):
             for e in range(n):
                 U_bar[i, e] += seed[i * n + e]
     for i in range(s - 1, -1, -1):
-        w = U_bar[i]
+        w = row(U_bar, i)
         solve_transposed(k, W, pivot, w, spare)  # Wᵀ w_i = U̅_i
-        X[:] = x
-        _combine(a[i], U, i, X)
+        copy(x, X)
+        _combine(row(a, i), U, i, X)
         v[0, 0] = t + T[1 + i] * h
         k[CALL_ARG + 4] = address_of(w, 0)
         k[CALL_ARG + 5] = k[CALL_RES + 1] = res[1]
         k[CALL_ARG + 6] = k[CALL_RES + 2] = res[2]
-        evaluate(k, VJP, v[0], X, X_bar, work)  # X̅_i = J_iᵀ w_i,  g_u += f_uᵀ w_i,  g_p += f_pᵀ w_i
+        evaluate(k, VJP, row(v, 0), X, X_bar, work)  # X̅_i = J_iᵀ w_i,  g_u += f_uᵀ w_i,  g_p += f_pᵀ w_i
         for e in range(n):
             lam[e] += X_bar[e]
             w_sum[e] += T[1 + s + i] * h * w[e]
@@ -170,7 +170,7 @@ def transpose(k, res, work):
             if a[i, j] != 0.0:
                 for e in range(n):
                     U_bar[j, e] += a[i, j] * X_bar[e]
-            add_mass_transposed(k, c[i, j] / h, w, U_bar[j])
+            add_mass_transposed(k, c[i, j] / h, w, row(U_bar, j))
         for j in range(nonzeros):
             S[j] += w[places[4 * j + 2]] * U[i, places[4 * j + 3]]
     v[0, 0] = t
@@ -179,15 +179,15 @@ def transpose(k, res, work):
     k[CALL_ARG + 6] = res[0]
     k[CALL_ARG + 7] = k[CALL_RES + 1] = res[1]
     k[CALL_ARG + 8] = k[CALL_RES + 2] = res[2]
-    evaluate(k, BEND, v[0], x, lam, work)  # + ∇E
+    evaluate(k, BEND, row(v, 0), x, lam, work)  # + ∇E
 
 
-@jit_exact
+@jit_part
 def _tangent_records(k, t, h, x, dx, du, dp, work, dU, dJ):
     """δU from the records U; du and dp are addresses."""
     n, s, nonzeros = k[N], k[STAGES], k[NONZEROS]
     v, J, W, pivot, at = common(k, work)
-    X, spare, dX, dslope, past = v[1], v[4], v[5], v[6], v[7]
+    X, spare, dX, dslope, past = row(v, 1), row(v, 4), row(v, 5), row(v, 6), row(v, 7)
     T, a, c = _tableau(k)
     U, places = matrix(work, at, s, n), integers(k[J_PLACES], 4 * nonzeros)
     v[0, 0] = t
@@ -195,26 +195,26 @@ def _tangent_records(k, t, h, x, dx, du, dp, work, dU, dJ):
     k[CALL_ARG + 5] = du
     k[CALL_ARG + 6] = dp
     k[CALL_RES + 1] = address_of(dslope, 0)
-    evaluate(k, TURN, v[0], x, dJ, work)
+    evaluate(k, TURN, row(v, 0), x, dJ, work)
     for i in range(s):
-        X[:] = x
-        dX[:] = dx
-        _combine(a[i], U, i, X)
-        _combine(a[i], dU, i, dX)
+        copy(x, X)
+        copy(dx, dX)
+        _combine(row(a, i), U, i, X)
+        _combine(row(a, i), dU, i, dX)
         v[0, 0] = t + T[1 + i] * h
         k[CALL_ARG + 4] = address_of(dX, 0)
-        evaluate(k, JVP, v[0], X, dU[i], work)  # J_i δx_i + f_u δu + f_p δp
+        evaluate(k, JVP, row(v, 0), X, row(dU, i), work)  # J_i δx_i + f_u δu + f_p δp
         for e in range(n):
             dU[i, e] += T[1 + s + i] * h * dslope[e]
             past[e] = 0.0
         for j in range(nonzeros):
             dU[i, places[4 * j + 2]] += dJ[j] * U[i, places[4 * j + 3]]
-        _combine(c[i], dU, i, past)
-        add_mass(k, 1.0 / h, past, dU[i])
-        solve(k, W, pivot, dU[i], spare)
+        _combine(row(c, i), dU, i, past)
+        add_mass(k, 1.0 / h, past, row(dU, i))
+        solve(k, W, pivot, row(dU, i), spare)
 
 
-@jit_exact
+@jit_part
 def tangent(k, res, work):
     """δx⁺ = A δx + B δu + C δp."""
     n, s, nonzeros = k[N], k[STAGES], k[NONZEROS]
@@ -222,16 +222,16 @@ def tangent(k, res, work):
     dx, dx_next = view(k[5], n), view(res[0], n)
     at = common(k, work)[4]
     if not _records(k, t, h, x, work):
-        dx_next[:] = math.nan
+        fill(dx_next, math.nan)
         return
-    dU, dJ = matrix(work, at + s * n, s, n), work[at + 2 * s * n : at + 2 * s * n + nonzeros]
+    dU, dJ = matrix(work, at + s * n, s, n), part(work, at + 2 * s * n, nonzeros)
     _tangent_records(k, t, h, x, dx, k[6], k[7], work, dU, dJ)
     T, _, _ = _tableau(k)
-    dx_next[:] = dx
-    _combine(T[1 + 2 * s : 1 + 3 * s], dU, s, dx_next)
+    copy(dx, dx_next)
+    _combine(part(T, 1 + 2 * s, s), dU, s, dx_next)
 
 
-@jit_exact
+@jit_part
 def second(k, res, work):
     """The derivative of `transpose` along (δx, δu, δp, δλ⁺)."""
     n, s, nonzeros = k[N], k[STAGES], k[NONZEROS]
@@ -239,33 +239,33 @@ def second(k, res, work):
     lam_next, dx, dlam_next = view(k[5], n), view(k[6], n), view(k[9], n)
     dlam, dgu, du, dp = view(res[0], n), view(res[1], k[M]), k[7], k[8]
     v, J, W, pivot, at = common(k, work)
-    X, spare, dX, X_bar, w_sum, dw_sum = v[1], v[4], v[5], v[2], v[6], v[7]
-    dgu[:] = 0.0
+    X, spare, dX, X_bar, w_sum, dw_sum = row(v, 1), row(v, 4), row(v, 5), row(v, 2), row(v, 6), row(v, 7)
+    fill(dgu, 0.0)
     if not _records(k, t, h, x, work):
-        dlam[:] = math.nan
+        fill(dlam, math.nan)
         return
     T, a, c = _tableau(k)
     sn = s * n
     U, dU = matrix(work, at, s, n), matrix(work, at + sn, s, n)
     U_bar, dU_bar = matrix(work, at + 2 * sn, s, n), matrix(work, at + 3 * sn, s, n)
     at += 4 * sn
-    dJ, S, dS = work[at : at + nonzeros], work[at + nonzeros : at + 2 * nonzeros], work[at + 2 * nonzeros :]
-    dS = dS[:nonzeros]
+    dJ, S = part(work, at, nonzeros), part(work, at + nonzeros, nonzeros)
+    dS = part(work, at + 2 * nonzeros, nonzeros)
     places = integers(k[J_PLACES], 4 * nonzeros)
     at += 3 * nonzeros
-    gu, gp = work[at : at + k[M]], work[at + k[M] : at + k[M] + k[N_P]]  # not wanted
+    gu, gp = part(work, at, k[M]), part(work, at + k[M], k[N_P])  # not wanted
     _tangent_records(k, t, h, x, dx, du, dp, work, dU, dJ)
-    dlam[:] = dlam_next
-    w_sum[:] = 0.0
-    dw_sum[:] = 0.0
-    S[:] = 0.0
-    dS[:] = 0.0
+    copy(dlam_next, dlam)
+    fill(w_sum, 0.0)
+    fill(dw_sum, 0.0)
+    fill(S, 0.0)
+    fill(dS, 0.0)
     for i in range(s):
         for e in range(n):
             U_bar[i, e] = T[1 + 2 * s + i] * lam_next[e]
             dU_bar[i, e] = T[1 + 2 * s + i] * dlam_next[e]
     for i in range(s - 1, -1, -1):
-        w, dw = U_bar[i], dU_bar[i]
+        w, dw = row(U_bar, i), row(dU_bar, i)
         solve_transposed(k, W, pivot, w, spare)
         for j in range(nonzeros):
             dw[places[4 * j + 3]] += dJ[j] * w[places[4 * j + 2]]
@@ -274,37 +274,37 @@ def second(k, res, work):
             w_sum[e] += T[1 + s + i] * h * w[e]
             dw_sum[e] += T[1 + s + i] * h * dw[e]
         for j in range(nonzeros):
-            row, column = places[4 * j + 2], places[4 * j + 3]
-            S[j] += w[row] * U[i, column]
-            dS[j] += dw[row] * U[i, column] + w[row] * dU[i, column]
-        X[:] = x
-        dX[:] = dx
-        _combine(a[i], U, i, X)
-        _combine(a[i], dU, i, dX)
+            r, column = places[4 * j + 2], places[4 * j + 3]
+            S[j] += w[r] * U[i, column]
+            dS[j] += dw[r] * U[i, column] + w[r] * dU[i, column]
+        copy(x, X)
+        copy(dx, dX)
+        _combine(row(a, i), U, i, X)
+        _combine(row(a, i), dU, i, dX)
         v[0, 0] = t + T[1 + i] * h
         k[CALL_ARG + 4] = address_of(w, 0)
         k[CALL_ARG + 5] = address_of(gu, 0)
         k[CALL_ARG + 6] = address_of(gp, 0)
         k[CALL_RES + 1] = address_of(gu, 0)
         k[CALL_RES + 2] = address_of(gp, 0)
-        evaluate(k, VJP, v[0], X, X_bar, work)
+        evaluate(k, VJP, row(v, 0), X, X_bar, work)
         for j in range(i):
             for e in range(n):
                 U_bar[j, e] += a[i, j] * X_bar[e]
-            add_mass_transposed(k, c[i, j] / h, w, U_bar[j])
+            add_mass_transposed(k, c[i, j] / h, w, row(U_bar, j))
         k[CALL_ARG + 5] = address_of(dX, 0)
         k[CALL_ARG + 6] = du
         k[CALL_ARG + 7] = dp
         k[CALL_ARG + 8] = address_of(dw, 0)
         k[CALL_ARG + 9] = k[CALL_RES + 1] = res[1]
         k[CALL_ARG + 10] = k[CALL_RES + 2] = res[2]
-        evaluate(k, VJP_DOT, v[0], X, X_bar, work)  # δX̅_i,  δg_u += …,  δg_p += …
+        evaluate(k, VJP_DOT, row(v, 0), X, X_bar, work)  # δX̅_i,  δg_u += …,  δg_p += …
         for e in range(n):
             dlam[e] += X_bar[e]
         for j in range(i):
             for e in range(n):
                 dU_bar[j, e] += a[i, j] * X_bar[e]
-            add_mass_transposed(k, c[i, j] / h, dw, dU_bar[j])
+            add_mass_transposed(k, c[i, j] / h, dw, row(dU_bar, j))
     v[0, 0] = t
     k[CALL_ARG + 4] = address_of(S, 0)
     k[CALL_ARG + 5] = address_of(w_sum, 0)
@@ -316,4 +316,4 @@ def second(k, res, work):
     k[CALL_ARG + 11] = res[0]
     k[CALL_ARG + 12] = k[CALL_RES + 1] = res[1]
     k[CALL_ARG + 13] = k[CALL_RES + 2] = res[2]
-    evaluate(k, BEND_DOT, v[0], x, dlam, work)
+    evaluate(k, BEND_DOT, row(v, 0), x, dlam, work)
