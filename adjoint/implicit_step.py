@@ -21,7 +21,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from adjoint.errors import InputError
-from adjoint.kernels import collocation, lu, rosenbrock
+from adjoint.kernels import collocation, lu, rosenbrock, stiff
 from adjoint.kernels import implicit as slots
 from adjoint.kernels import sweep as kernels
 from adjoint.kernels.announce import announcing
@@ -52,6 +52,7 @@ class _Piece(NamedTuple):
 
 
 _STEP = _Piece(rosenbrock.forward, collocation.forward, (slots.RHS, slots.JACOBIAN))
+_ATTEMPT = _Piece(stiff.attempt_rosenbrock, stiff.attempt_collocation, (slots.RHS, slots.JACOBIAN))
 _VJP = _Piece(rosenbrock.transpose, collocation.transpose, (slots.RHS, slots.JACOBIAN, slots.VJP, slots.BEND))
 _JVP = _Piece(rosenbrock.tangent, collocation.tangent, (slots.RHS, slots.JACOBIAN, slots.JVP, slots.TURN))
 _SECOND = _Piece(rosenbrock.second, collocation.second, tuple(_GRAPHS))
@@ -125,6 +126,22 @@ class ImplicitStep(CodedStep):
         """The linearised vjp."""
         return self.piece(_SECOND)
 
+    @property
+    def attempt(self) -> ImplicitCode:
+        """A step with its error, for `kernels.stiff.advance`."""
+        return self.piece(_ATTEMPT)
+
+    @cached_property
+    def dense_weights(self) -> Array:
+        """Q (s, D) of x(t_k + θ h) = x_k + Σ_i R_i Σ_d Q_id θ^d, R being the records of the step."""
+        method = self.method
+        if method.Gamma is not None:
+            if method.dense is None:
+                raise InputError(f"method {method.name} has no continuous extension. Use RODAS5P or radau(3).")
+            return np.linalg.solve(method.Gamma.T, method.dense.P)
+        powers = np.arange(1, method.stages + 1)
+        return np.ascontiguousarray(np.linalg.inv(method.c[:, None] ** powers).T)  # through (0, 0) and (c_i, Z_i)
+
     def linearize(
         self, t: Array, h: Array, x: Array, u: Array, p: Array, per_p: int, parameters: bool
     ) -> tuple[Array, Array, Array]:
@@ -165,7 +182,7 @@ class ImplicitStep(CodedStep):
         if self.method.kind == "rosenbrock":
             own = 4 * sn + 3 * nonzeros + m + n_p
         else:
-            own = 6 * sn + big + n + 2 * lu.storage(n, s.kl, s.ku) * (stages // 2)
+            own = 6 * sn + big + n + (2 * lu.storage(n, s.kl, s.ku) + 3 * n) * (stages // 2)
         own += 8
         header = np.zeros(slots.TOTAL, np.int64)
         header[slots.N], header[slots.M], header[slots.N_P], header[slots.STAGES] = n, m, n_p, stages

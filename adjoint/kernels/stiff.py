@@ -1,22 +1,27 @@
-"""Finding a grid with an implicit method: adaptive steps from knot to knot.
+"""Finding a grid with an implicit method: one loop over attempts, and the attempts of the two families.
 
-What `kernels.grid` says of knots, of counting and of rounding holds here: a step of the Rosenbrock kind is to the last
-bit the step of `kernels.rosenbrock`. The lengths follow the error E in units of the tolerance, with Gustafsson's
-prediction from the last accepted step (Hairer, Wanner, *Solving ODEs II*, IV.8.25):
+What `kernels.grid` says of knots, of counting and of rounding holds here. An attempt makes x⁺ and the error E in units of
+the tolerance, and the lengths follow E, with Gustafsson's prediction from the last accepted step (Hairer, Wanner,
+*Solving ODEs II*, IV.8.25):
 
-    h ← h min(8, max(1/5, 0.9 E^(-1/q), 0.9 (h / h_old) (E_old / E²)^(1/q) if smaller))
+    h ← h min(8, max(1/5, 0.9 E^(-1/q))),  or  h max(1/5, 0.9 (h / h_old) (E_old / E²)^(1/q))  if that is shorter
 
-Collocation: the stages by the simplified Newton iteration with J at the start of the step, in the coordinates in which
-A⁻¹ falls into a real number μ and pairs α ± iβ (IV.8.4 - IV.8.6). With Z = T V:
+An attempt that fails is repeated with a shorter step, and when the step vanishes the last reason is reported.
+
+*Rosenbrock*: the step of `kernels.rosenbrock` to the last bit, and its error.
+
+*Collocation*: the stages by the simplified Newton iteration with J at the start of the step, in the coordinates in which
+A⁻¹ falls into a real number μ and pairs α ± iβ (IV.8.4 to IV.8.6). With Z = T V:
 
     (μ M / h - J) ΔV_1 = (T⁻¹ f)_1 - (μ / h) M V_1,     and likewise one complex system for each pair
 
 It starts from the collocation polynomial of the last step. It ends when the rest, estimated from the rate θ, is below
-CLOSE in units of the tolerance: so tight that the differentiated step, whose stages are exact, is the one that was made.
-The error is that of IV.8.20, e = (μ M / h - J)⁻¹ (f(x) + (1/h) M Σ e_i Z_i), filtered once more where it would reject the
-first step or one after a rejection.
+CLOSE in units of the tolerance: so tight that the step that is differentiated, whose stages are exact, is the one that
+was made. The error is that of IV.8.20, e = (μ M / h - J)⁻¹ (f(x) + (1/h) M Σ e_i Z_i), filtered once more where it would
+reject the first step or one after a rejection.
 
-An attempt that fails is repeated with a shorter step, and when the step vanishes the last reason is reported.
+An attempt finds in arg: 0 t, 1 h, 2 x, 3 u, 4 p, 5 number, 6 vector, 7 count; it leaves x⁺ in res 0 and how it went in
+arg 9. The last two rows of `vector` are its own.
 """
 
 from __future__ import annotations
@@ -28,35 +33,43 @@ from numba import float64, int64, types
 from adjoint.kernels import lu
 from adjoint.kernels.announce import kernel
 from adjoint.kernels.call import address_of, call, complexes, integers, matrix, view
+from adjoint.kernels.cells import Z as RECORDS
 from adjoint.kernels.collocation import tableau
 from adjoint.kernels.grid import (
-    COUNTED, DONE, EVENT, FULL, GROWTH_HELD, INTERVAL, LENGTH, LIMIT, LOG_E, MAX_STEP, NFEV, NONFINITE, PAUSED, Q,
-    RTOL, STEPS, TOO_MANY, TRIED, UNDERFLOW, all_finite, crossed,
+    COUNTED, COUNTS, DONE, EVENT, FULL, GROWTH_HELD, INTERVAL, LENGTH, LIMIT, MAX_STEP, NFEV, NONFINITE, NUMBERS,
+    PAUSED, Q, RTOL, STEPS, TOO_MANY, TRIED, UNDERFLOW, crossed,
 )  # fmt: skip
 from adjoint.kernels.implicit import (
-    CALL_ARG, CALL_RES, KL, KU, M, MASS_NONZEROS, N, ORDER, RHS, STAGES, add_mass, assemble, common, copy, evaluate,
-    factor, fill, jacobian, part, row, solve,
+    CALL_ARG, CALL_RES, KL, KU, MASS_NONZEROS, N, ORDER, RECORD_SEED, RHS, STAGES, WORK, add_mass, assemble, common,
+    copy, evaluate, factor, fill, jacobian, part, row, solve,
 )  # fmt: skip
 from adjoint.kernels.jit import jit_part
-from adjoint.kernels.rosenbrock import advance, begin
+from adjoint.kernels.rosenbrock import advance as advance_stages
+from adjoint.kernels.rosenbrock import begin
 
-__all__ = ["DIVERGED", "SINGULAR", "advance_collocation", "advance_rosenbrock"]
+__all__ = ["DIVERGED", "SINGULAR", "advance", "attempt_collocation", "attempt_rosenbrock", "pull_rows", "record_rows"]
 
 SINGULAR, DIVERGED = 8, 9  # further ways to end
-REJECTED = -1  # an attempt's error is above the tolerance
+H_OLD, E_OLD, E, H = 8, 9, 10, 11  # slots of number: of the last accepted step (0: none); of this attempt
+STATUS = 9  # where an attempt says in arg how it went: ACCEPTED, REJECTED, or why it failed
+ACCEPTED, REJECTED = 0, 1
 
 SMALLEST, LARGEST, SAFETY = 0.2, 8.0, 0.9
-ITERATIONS = 12
-CLOSE = 1e-5  # of the tolerance
+ITERATIONS = 14
+CLOSE = 1e-5
 
 _IN = [types.Array(float64, d, "C", readonly=True) for d in range(5)]
 _OUT = [types.Array(float64, d, "C") for d in range(5)]
 _INTEGERS = types.Array(int64, 1, "C")
-_SIGNATURE = int64(
-    _INTEGERS, _OUT[1], int64, _IN[1], _IN[2], _IN[1], _OUT[1], _OUT[2], _INTEGERS, _OUT[1], _OUT[2], _INTEGERS, int64,
-    _OUT[1], _INTEGERS, _INTEGERS, _INTEGERS,
-)  # fmt: skip
 _SENTENCE = "compiling the stiff integrator (once; kept on disk)"
+
+
+@jit_part
+def _finite(v):
+    bad = 0
+    for e in range(v.size):
+        bad += 0 if abs(v[e]) < math.inf else 1
+    return bad == 0
 
 
 @jit_part
@@ -71,80 +84,332 @@ def _size(v, x, x_next, rtol, atol, counted):
 
 
 @jit_part
-def _first_length(k, x, slope, span, rtol, atol, counted):
+def _judge(k, number, error, x, x_next, atol):
+    """Accepted, rejected, or not finite."""
+    number[E] = _size(error, x, x_next, number[RTOL], atol, number[COUNTED])
+    if not (number[E] < math.inf and _finite(x_next)):
+        return NONFINITE
+    return ACCEPTED if number[E] <= 1.0 else REJECTED
+
+
+@jit_part
+def attempt_rosenbrock(k, res, work):
+    """x⁺ and its error by a Rosenbrock method."""
+    n = k[N]
+    t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
+    number, vector, count = view(k[5], NUMBERS), matrix(view(k[6], 5 * n), 0, 5, n), integers(k[7], COUNTS)
+    if not begin(k, t, h, x, work):
+        k[STATUS] = SINGULAR
+        return
+    error = row(vector, 4)
+    advance_stages(k, t, h, x, matrix(work, common(k, work)[4], k[STAGES], n), x_next, error, work)
+    count[NFEV] += k[STAGES]
+    k[STATUS] = _judge(k, number, error, x, x_next, row(vector, 0))
+
+
+@jit_part
+def attempt_collocation(k, res, work):
+    """x⁺ and its error by a collocation method with an odd number of stages."""
+    n, s = k[N], k[STAGES]
+    t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
+    number, vector, count = view(k[5], NUMBERS), matrix(view(k[6], 5 * n), 0, 5, n), integers(k[7], COUNTS)
+    v, J, W, pivot, at = common(k, work)
+    nodes, _, _, _, values = tableau(k)
+    size, pairs = lu.storage(n, k[KL], k[KU]), s // 2
+    Z, V, D = matrix(work, at, s, n), matrix(work, at + s * n, s, n), matrix(work, at + 2 * s * n, s, n)
+    last = matrix(work, at + 3 * s * n, s, n)
+    at += 4 * s * n
+    slope = row(vector, 3)
+    copy(x, row(v, 1))
+    row(v, 0)[0] = t
+    jacobian(k, row(v, 0), x, slope, J, row(v, 3), work)
+    assemble(k, values[0, 0] / h, J, W)
+    good = factor(k, W, pivot)
+    for pair in range(pairs):
+        C, pivots, _ = _complex_room(k, work, at, size, pair)
+        mu = complex(values[1 + 2 * pair, 0], -values[1 + 2 * pair, 1]) / h
+        assemble(k, mu, J, C)
+        good = good and lu.factor(C, n, k[KL], k[KU], pivots)
+    if not good:
+        k[STATUS] = SINGULAR
+        return
+    _start(k, h, number[H_OLD], last, Z, V)
+    if not _newton(k, t, h, x, Z, V, D, number, row(vector, 0), count, at, size, work):
+        k[STATUS] = DIVERGED
+        return
+    error = row(vector, 4)
+    for e in range(n):
+        total = x[e]
+        for i in range(s):
+            total += nodes[s + i] * Z[i, e]
+        x_next[e] = total
+    _estimate(k, h, nodes, Z, slope, error, W, pivot, v)
+    k[STATUS] = _judge(k, number, error, x, x_next, row(vector, 0))
+    if k[STATUS] == REJECTED and (number[H_OLD] == 0.0 or count[GROWTH_HELD] != 0):
+        for e in range(n):
+            row(v, 1)[e] = x[e] + error[e]
+        row(v, 0)[0] = t
+        evaluate(k, RHS, row(v, 0), row(v, 1), row(v, 2), work)
+        count[NFEV] += 1
+        _estimate(k, h, nodes, Z, row(v, 2), error, W, pivot, v)
+        k[STATUS] = _judge(k, number, error, x, x_next, row(vector, 0))
+    if k[STATUS] == ACCEPTED:
+        for i in range(s):
+            copy(row(Z, i), row(last, i))
+
+
+@jit_part
+def _complex_room(k, work, at, size, pair):
+    """The matrix of a pair, its pivots and a right-hand side."""
+    n = k[N]
+    at += pair * (2 * size + 3 * n)
+    return (
+        complexes(address_of(work, at), size),
+        integers(address_of(work, at + 2 * size), n),
+        complexes(address_of(work, at + 2 * size + n), n),
+    )
+
+
+@jit_part
+def _start(k, h, h_old, last, Z, V):
+    """Z from the polynomial through the last step, or 0; V = T⁻¹ Z."""
+    n, s = k[N], k[STAGES]
+    nodes, _, _, T_inverse, _ = tableau(k)
+    for i in range(s):
+        fill(row(Z, i), 0.0)
+        fill(row(V, i), 0.0)
+        if h_old != 0.0:
+            # The polynomial q of the last step through (0, 0), (c_j, Z_j), at 1 + c_i h / h_old, minus q(1) = Z at 1.
+            tau = 1.0 + nodes[i] * h / h_old
+            for j in range(s):
+                weight, end = tau / nodes[j], 1.0 / nodes[j]
+                for l in range(s):
+                    if l != j:
+                        weight *= (tau - nodes[l]) / (nodes[j] - nodes[l])
+                        end *= (1.0 - nodes[l]) / (nodes[j] - nodes[l])
+                for e in range(n):
+                    Z[i, e] += (weight - end) * last[j, e]
+    for i in range(s):
+        for j in range(s):
+            for e in range(n):
+                V[i, e] += T_inverse[i, j] * Z[j, e]
+
+
+@jit_part
+def _newton(k, t, h, x, Z, V, D, number, atol, count, at, size, work):
+    """Simplified Newton iteration; False if it does not converge."""
+    n, s = k[N], k[STAGES]
+    v, _, W, pivot, _ = common(k, work)
+    nodes, _, T, T_inverse, values = tableau(k)
+    close = max(CLOSE, 1e-15 / number[RTOL] if number[RTOL] > 0.0 else CLOSE)
+    before = 0.0
+    for iteration in range(ITERATIONS):
+        for i in range(s):
+            fill(row(D, i), 0.0)
+        for i in range(s):
+            row(v, 0)[0] = t + nodes[i] * h
+            for e in range(n):
+                v[1, e] = x[e] + Z[i, e]
+            evaluate(k, RHS, row(v, 0), row(v, 1), row(v, 2), work)
+            for j in range(s):
+                for e in range(n):
+                    D[j, e] += T_inverse[j, i] * v[2, e]
+        count[NFEV] += s
+        add_mass(k, -values[0, 0] / h, row(V, 0), row(D, 0))
+        solve(k, W, pivot, row(D, 0), row(v, 4))
+        for pair in range(s // 2):
+            _solve_pair(k, h, V, D, 1 + 2 * pair, values, work, at, size, pair, v)
+        square = 0.0
+        for i in range(s):
+            for e in range(n):
+                V[i, e] += D[i, e]
+                if atol[e] < math.inf:
+                    ratio = D[i, e] / (atol[e] + number[RTOL] * abs(x[e]))
+                    square += ratio * ratio
+        change = math.sqrt(square / (s * number[COUNTED]))
+        for i in range(s):
+            fill(row(Z, i), 0.0)
+            for j in range(s):
+                for e in range(n):
+                    Z[i, e] += T[i, j] * V[j, e]
+        if not change < math.inf:
+            return False
+        if change <= 1e-3 * close:
+            return True
+        if iteration > 0:
+            theta = change / before
+            if theta >= 0.99 or theta ** (ITERATIONS - 1 - iteration) / (1.0 - theta) * change > close:
+                return theta < 1.0 and theta / (1.0 - theta) * change <= close
+            if theta / (1.0 - theta) * change <= close:
+                return True
+        before = change
+    return False
+
+
+@jit_part
+def _solve_pair(k, h, V, D, i, values, work, at, size, pair, v):
+    """Rows i, i + 1 of D: the right-hand side in, the correction out."""
+    n = k[N]
+    C, pivots, b = _complex_room(k, work, at, size, pair)
+    alpha, beta = values[i, 0] / h, -values[i, 1] / h
+    for e in range(n):  # (α + iβ)(V_i + i V_{i+1})
+        v[3, e] = alpha * V[i, e] - beta * V[i + 1, e]
+        v[4, e] = alpha * V[i + 1, e] + beta * V[i, e]
+    add_mass(k, -1.0, row(v, 3), row(D, i))
+    add_mass(k, -1.0, row(v, 4), row(D, i + 1))
+    order = integers(k[ORDER], n if k[ORDER] != 0 else 0)
+    for e in range(n):
+        of = order[e] if k[ORDER] != 0 else e
+        b[e] = complex(D[i, of], D[i + 1, of])
+    lu.solve(C, n, k[KL], k[KU], pivots, b)
+    for e in range(n):
+        of = order[e] if k[ORDER] != 0 else e
+        D[i, of] = b[e].real
+        D[i + 1, of] = b[e].imag
+
+
+@jit_part
+def _estimate(k, h, nodes, Z, slope, error, W, pivot, v):
+    """error = W⁻¹ (slope + (1/h) M Σ e_i Z_i)."""
+    s = k[STAGES]
+    fill(row(v, 4), 0.0)
+    for i in range(s):
+        for e in range(error.size):
+            v[4, e] += nodes[2 * s + i] * Z[i, e]
+    copy(slope, error)
+    add_mass(k, 1.0 / h, row(v, 4), error)
+    solve(k, W, pivot, error, row(v, 5))
+
+
+@jit_part
+def _first_length(k, t, x, span, number, vector, work):
     """A hundredth of the time in which x changes by its own size; a millionth of the span if there is a mass matrix."""
     if k[MASS_NONZEROS] != 0:
         return 1e-6 * span
+    slope, atol = row(vector, 4), row(vector, 0)
+    row(vector, 3)[0] = t
+    evaluate(k, RHS, row(vector, 3), x, slope, work)
+    rtol, counted = number[RTOL], number[COUNTED]
     d0, d1 = _size(x, x, x, rtol, atol, counted), _size(slope, x, x, rtol, atol, counted)
     h = 0.01 * d0 / d1 if d0 >= 1e-5 and 1e-5 <= d1 < math.inf else 1e-6
     return min(h, span)
 
 
-@jit_part
-def _next_length(h, E, number, count, old):
-    """The length after an accepted step; `old` holds h and E of the one before (0: none)."""
-    q = number[Q]
-    factor = min(LARGEST, max(SMALLEST, SAFETY * max(E, 1e-12) ** (-1.0 / q)))
-    if old[0] > 0.0:
-        predicted = SAFETY * (h / old[0]) * (old[1] / max(E, 1e-12) ** 2) ** (1.0 / q)
-        factor = min(factor, max(SMALLEST, predicted))
-    if count[GROWTH_HELD] != 0:
-        factor = min(factor, 1.0)
-    old[0] = h
-    old[1] = max(E, 1e-2)
-    return h * factor
-
-
-@jit_part
-def _enter(k, t, h, x, i, n, m, knots, U, p, number, old):
-    """Point k at the interval i."""
-    k[3] = address_of(U, i * m)
-    k[4] = address_of(p, 0)
-
-
-@jit_part
-def _watched(k, watch, t, x, u, p, g, signs, directions, fired, work_at, work):
-    """EVENT, NONFINITE or PAUSED (nothing happened) after a step to (t, x)."""
-    arg, res = integers(address_of(k, CALL_ARG), 4), integers(address_of(k, CALL_RES), 1)
-    arg[0] = address_of(t, 0)
-    arg[1] = address_of(x, 0)
-    arg[2] = u
-    arg[3] = p
-    res[0] = address_of(g, 0)
-    call(watch, arg, res, part(work, work_at, 1))
-    if not all_finite(g):
-        return NONFINITE
-    return EVENT if crossed(g, signs, directions, fired) else PAUSED
-
-
-@jit_part
-def _attempt_rosenbrock(k, t, h, x, x_next, number, vector, count, U, work):
-    """0 with E in number[LOG_E], or why not."""
-    if not begin(k, t, h, x, work):
-        return SINGULAR
-    error = row(vector, 4)
-    advance(k, t, h, x, U, x_next, error, work)
-    count[NFEV] += k[STAGES]
-    E = _size(error, x, x_next, number[RTOL], row(vector, 0), number[COUNTED])
-    if not (E < math.inf and all_finite(x_next)):
-        return NONFINITE
-    number[LOG_E] = E
-    return 0 if E <= 1.0 else REJECTED
-
-
-@kernel(_SIGNATURE, _SENTENCE)
-def advance_rosenbrock(k, work, watch, knots, U, p, t, x, interval, number, vector, count, pause, g, signs, directions,
-                       fired):
-    """Go on from x[j] at t[j], j = count[STEPS], by steps of a Rosenbrock method.
+@kernel(
+    int64(
+        int64, _INTEGERS, _INTEGERS, _OUT[1], int64, _IN[1], _IN[2], _IN[1], _OUT[1], _OUT[2], _INTEGERS, _OUT[1],
+        _OUT[2], _INTEGERS, int64, _OUT[1], _INTEGERS, _INTEGERS, _INTEGERS,
+    ),
+    _SENTENCE,
+)  # fmt: skip
+def advance(attempt, k, res, work, watch, knots, U, p, t, x, interval, number, vector, count, pause, g, signs,
+            directions, fired):
+    """Go on from x[j] at t[j], j = count[STEPS].
 
     Parameters
     ----------
-    k, work : arg with its header, and scratch (`kernels.implicit`)
-    the rest : as for `kernels.grid.advance`; vector has scratch in its last row
+    attempt : address of the attempts of a family
+    k, res, work : arg with its header (`kernels.implicit`), res, and scratch
+    watch, knots, U, p, t, x, interval, number, vector, count, pause, g, signs, directions, fired
+        As for `kernels.grid.advance`.
+
+    Returns
+    -------
+    How it ended, as there.
     """
     n, m = x.shape[1], U.shape[1]
     sign = 1.0 if knots[knots.size - 1] > knots[0] else -1.0
-    j, i = count[STEPS], count[INTERVAL]
-    stages = matrix(work, common(k, work)[4], k[STAGES], n)
-    old = row(vector, 3)
-    return 0
+    j, i, q = count[STEPS], count[INTERVAL], number[Q]
+    k[1], k[4] = address_of(number, H), address_of(p, 0)
+    k[5], k[6], k[7] = address_of(number, 0), address_of(vector, 0), address_of(count, 0)
+    number[H_OLD] = 0.0  # what an attempt kept of the last step is gone
+    reason = UNDERFLOW
+    for _ in range(pause):
+        k[0], k[2], k[3] = address_of(t, j), address_of(x, j * n), address_of(U, i * m)
+        if number[LENGTH] == 0.0:
+            number[LENGTH] = _first_length(
+                k, t[j], row(x, j), abs(knots[knots.size - 1] - t[j]), number, vector, work
+            )
+            count[NFEV] += 1
+        if j == interval.size:
+            return FULL
+        if count[TRIED] >= count[LIMIT]:
+            return TOO_MANY
+        length, remaining = min(number[LENGTH], number[MAX_STEP]), abs(knots[i + 1] - t[j])
+        last = length * 1.0001 >= remaining  # stretched, lest a crumb of round-off remain for one more step
+        t_next = knots[i + 1] if last else t[j] + sign * length
+        if not last and t[j] + 0.1 * sign * length == t[j]:
+            return reason
+        h = t_next - t[j]
+        number[H] = h
+        res[0] = address_of(x, (j + 1) * n)
+        call(attempt, k, res, work)
+        count[TRIED] += 1
+        if k[STATUS] != ACCEPTED:
+            shrink = 0.25
+            reason = k[STATUS]
+            if k[STATUS] == REJECTED:
+                shrink = max(SMALLEST, SAFETY * number[E] ** (-1.0 / q))
+                reason = UNDERFLOW
+            number[LENGTH] = abs(h) * shrink
+            count[GROWTH_HELD] = 1
+            if t[j] + 0.1 * sign * number[LENGTH] == t[j]:
+                return reason
+            continue
+        error = max(number[E], 1e-10)
+        factor_ = min(LARGEST, max(SMALLEST, SAFETY * error ** (-1.0 / q)))
+        if number[H_OLD] != 0.0:
+            predicted = SAFETY * abs(h / number[H_OLD]) * (number[E_OLD] / (error * error)) ** (1.0 / q)
+            factor_ = min(factor_, max(SMALLEST, predicted))
+        if count[GROWTH_HELD] != 0:
+            factor_ = min(factor_, 1.0)
+            count[GROWTH_HELD] = 0
+        number[H_OLD], number[E_OLD] = h, max(error, 1e-2)
+        # A last step that a knot cut short says little about lengths: it may lengthen the next, not shorten it.
+        if not last or abs(h) * factor_ > number[LENGTH]:
+            number[LENGTH] = abs(h) * factor_
+        interval[j] = i
+        j += 1
+        t[j] = t_next
+        if last:
+            i += 1
+        count[STEPS], count[INTERVAL] = j, i
+        if watch != 0:
+            arg, out = integers(address_of(k, CALL_ARG), CALL_RES - CALL_ARG), integers(address_of(k, CALL_RES), 4)
+            arg[0], arg[1] = address_of(t, j), address_of(x, j * n)
+            arg[2], arg[3] = k[3], k[4]
+            out[0] = address_of(g, 0)
+            call(watch, arg, out, part(work, k[WORK], 1))
+            if not _finite(g):
+                return NONFINITE
+            if crossed(g, signs, directions, fired):
+                return EVENT
+        if i == knots.size - 1:
+            return DONE
+    return PAUSED
+
+
+@kernel(types.void(int64, *[_IN[1]] * 2, *[_IN[2]] * 3, _OUT[2], _OUT[2], _INTEGERS, _INTEGERS, _OUT[1]), _SENTENCE)
+def record_rows(step, t, h, x, u, p, x_next, records, k, res, work):
+    """x⁺ and the records of K independent steps."""
+    for j in range(t.size):
+        k[0], k[1], k[2] = address_of(t, j), address_of(h, j), address_of(x, j * x.shape[1])
+        k[3], k[4] = address_of(u, j * u.shape[1]), address_of(p, j * p.shape[1])
+        k[RECORDS] = address_of(records, j * records.shape[1])
+        res[0] = address_of(x_next, j * x.shape[1])
+        call(step, k, res, work)
+
+
+@kernel(
+    types.void(int64, *[_IN[1]] * 2, *[_IN[2]] * 5, *[_OUT[2]] * 3, _INTEGERS, _INTEGERS, _OUT[1]), _SENTENCE
+)
+def pull_rows(vjp, t, h, x, u, p, lam_next, seeds, lam, gu, gp, k, res, work):
+    """λ, g_u, and g_p added to, of K independent steps from λ⁺ and seeds of their records."""
+    for j in range(t.size):
+        k[0], k[1], k[2] = address_of(t, j), address_of(h, j), address_of(x, j * x.shape[1])
+        k[3], k[4] = address_of(u, j * u.shape[1]), address_of(p, j * p.shape[1])
+        k[5] = address_of(lam_next, j * x.shape[1])
+        k[RECORD_SEED] = address_of(seeds, j * seeds.shape[1])
+        res[0], res[1] = address_of(lam, j * x.shape[1]), address_of(gu, j * gu.shape[1])
+        k[6] = res[2] = address_of(gp, j * gp.shape[1])
+        call(vjp, k, res, work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from adjoint.errors import InputError
 from adjoint.method import Method
 from adjoint.ode.explicit import ExplicitRunner
+from adjoint.ode.implicit import ImplicitRunner
 from adjoint.ode.run import Runner
 from adjoint.system import System
 
@@ -25,5 +26,6 @@ def runner(system: System, method: Method) -> Runner:
         raise InputError(
             f"system {system.name!r} is discrete: its steps are what it is. Use rollout(system, x0, u, p=p)."
         )
-    made: Runner = system.keep((ExplicitRunner, method), lambda: ExplicitRunner(system, method))
+    family = ExplicitRunner if method.explicit else ImplicitRunner
+    made: Runner = system.keep((family, method), lambda: family(system, method))
     return made
