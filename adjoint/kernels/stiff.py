@@ -17,7 +17,7 @@ A⁻¹ falls into a real number μ and pairs α ± iβ (IV.8.4 to IV.8.6). With 
 
 It starts from the collocation polynomial of the last step. It ends when the rest, estimated from the rate θ, is below
 CLOSE in units of the tolerance: so tight that the step that is differentiated, whose stages are exact, is the one that
-was made. The error is that of IV.8.20, e = (μ M / h - J)⁻¹ (f(x) + (1/h) M Σ e_i Z_i), filtered once more where it would
+was made; where rounding stops it before, CONTENT is enough. The error is that of IV.8.20, e = (μ M / h - J)⁻¹ (f(x) + (1/h) M Σ e_i Z_i), filtered once more where it would
 reject the first step or one after a rejection.
 
 An attempt finds in arg: 0 t, 1 h, 2 x, 3 u, 4 p, 5 number, 6 vector, 7 count; it leaves x⁺ in res 0 and how it went in
@@ -56,7 +56,7 @@ ACCEPTED, REJECTED = 0, 1
 
 SMALLEST, LARGEST, SAFETY = 0.2, 8.0, 0.9
 ITERATIONS = 14
-CLOSE = 1e-5
+CLOSE, CONTENT = 1e-5, 1e-2
 
 _IN = [types.Array(float64, d, "C", readonly=True) for d in range(5)]
 _OUT = [types.Array(float64, d, "C") for d in range(5)]
@@ -99,7 +99,7 @@ def attempt_rosenbrock(k, res, work):
     t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
     number, vector, count = view(k[5], NUMBERS), matrix(view(k[6], 5 * n), 0, 5, n), integers(k[7], COUNTS)
     if not begin(k, t, h, x, work):
-        k[STATUS] = SINGULAR
+        k[STATUS] = SINGULAR if _finite(common(k, work)[1]) else NONFINITE
         return
     error = row(vector, 4)
     advance_stages(k, t, h, x, matrix(work, common(k, work)[4], k[STAGES], n), x_next, error, work)
@@ -131,7 +131,7 @@ def attempt_collocation(k, res, work):
         assemble(k, mu, J, C)
         good = good and lu.factor(C, n, k[KL], k[KU], pivots)
     if not good:
-        k[STATUS] = SINGULAR
+        k[STATUS] = SINGULAR if _finite(J) else NONFINITE
         return
     _start(k, h, number[H_OLD], last, Z, V)
     if not _newton(k, t, h, x, Z, V, D, number, row(vector, 0), count, at, size, work):
@@ -238,12 +238,14 @@ def _newton(k, t, h, x, Z, V, D, number, atol, count, at, size, work):
             return True
         if iteration > 0:
             theta = change / before
-            if theta >= 0.99 or theta ** (ITERATIONS - 1 - iteration) / (1.0 - theta) * change > close:
-                return theta < 1.0 and theta / (1.0 - theta) * change <= close
-            if theta / (1.0 - theta) * change <= close:
+            if theta < 1.0 and theta / (1.0 - theta) * change <= close:
                 return True
+            if theta >= 0.9:  # rounding is reached, or there is no convergence
+                return change <= CONTENT
+            if theta ** (ITERATIONS - 1 - iteration) / (1.0 - theta) * change > CONTENT:
+                return False
         before = change
-    return False
+    return before <= CONTENT
 
 
 @jit_part

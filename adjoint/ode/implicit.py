@@ -20,6 +20,7 @@ from adjoint.implicit_step import ImplicitStep
 from adjoint.kernels import grid as kernels
 from adjoint.kernels import stiff
 from adjoint.method import Method
+from adjoint.ode.consistent import check_consistent
 from adjoint.ode.run import Points, Walk, Watch
 from adjoint.system import System
 
@@ -55,11 +56,17 @@ class ImplicitRunner:
         step = system.step(method)
         assert isinstance(step, ImplicitStep)
         self.step: ImplicitStep = step
+        M = system.mass
+        self.singular = M is not None and np.linalg.matrix_rank(M) < system.n
         self.q = float((method.stages if method.order_hat is None else method.order_hat) + 1)
 
     def begin(self, walk: Walk) -> None:
         """See `Runner`."""
         walk.number[kernels.Q] = self.q
+        if self.singular:
+            x = walk.x[0]
+            allowed = 10 * (walk.control.atol + walk.control.rtol * np.maximum(np.abs(x), 1e-3 * np.abs(x).max()))
+            check_consistent(self.system, x, walk.t[0], walk.U[0], walk.p, np.maximum(allowed, 1e-300))
 
     def advance(self, walk: Walk, watch: Watch, pause: int) -> int:
         """See `Runner`."""
