@@ -28,9 +28,9 @@ from numpy.typing import ArrayLike, NDArray
 from adjoint.errors import InputError
 
 __all__ = [
-    "BS3", "DOP853", "DOPRI5", "EULER", "EXPLICIT", "HEUN", "MIDPOINT", "RALSTON", "RK4",
+    "AUTO", "BS3", "DOP853", "DOPRI5", "EULER", "EXPLICIT", "HEUN", "MIDPOINT", "RALSTON", "RK4",
     "RODAS5P", "TSIT5",
-    "Dense", "Method", "gauss", "method", "radau",
+    "Automatic", "Dense", "Method", "gauss", "method", "radau",
 ]
 
 Array = NDArray[np.float64]
@@ -448,6 +448,23 @@ def _rodas5p() -> Method:
 
 
 RODAS5P = _rodas5p()
+
+
+@dataclass(frozen=True)
+class Automatic:
+    """An explicit method, and the implicit one that takes over where a system turns out to be stiff.
+
+    Parameters
+    ----------
+    explicit, implicit : Method
+        Both with an error estimate.
+    """
+
+    explicit: Method
+    implicit: Method
+
+
+AUTO = Automatic(TSIT5, RODAS5P)
 
 #: Every explicit method, in order of accuracy.
 EXPLICIT: tuple[Method, ...] = (EULER, MIDPOINT, HEUN, RALSTON, BS3, RK4, DOPRI5, TSIT5, DOP853)

@@ -22,6 +22,7 @@ from adjoint.kernels import stiff
 from adjoint.method import Method
 from adjoint.ode.consistent import check_consistent
 from adjoint.ode.run import Points, Walk, Watch
+from adjoint.step import MachineCode
 from adjoint.system import System
 
 __all__ = ["ImplicitRunner"]
@@ -59,6 +60,11 @@ class ImplicitRunner:
         M = system.mass
         self.singular = M is not None and np.linalg.matrix_rank(M) < system.n
         self.q = float((method.stages if method.order_hat is None else method.order_hat) + 1)
+
+    @property
+    def step_code(self) -> MachineCode:
+        """See `Runner`."""
+        return self.step.step(1)
 
     def begin(self, walk: Walk) -> None:
         """See `Runner`."""
