@@ -138,7 +138,7 @@ class ImplicitStep(CodedStep):
         if method.Gamma is not None:
             if method.dense is None:
                 raise InputError(f"method {method.name} has no continuous extension. Use RODAS5P or radau(3).")
-            return np.linalg.solve(method.Gamma.T, method.dense.P)
+            return np.asarray(np.linalg.solve(method.Gamma.T, method.dense.P))
         powers = np.arange(1, method.stages + 1)
         return np.ascontiguousarray(np.linalg.inv(method.c[:, None] ** powers).T)  # through (0, 0) and (c_i, Z_i)
 
@@ -182,7 +182,7 @@ class ImplicitStep(CodedStep):
         if self.method.kind == "rosenbrock":
             own = 4 * sn + 3 * nonzeros + m + n_p
         else:
-            own = 6 * sn + big + n + (2 * lu.storage(n, s.kl, s.ku) + 3 * n) * (stages // 2)
+            own = 8 * sn + big + n + (2 * lu.storage(n, s.kl, s.ku) + 3 * n) * (stages // 2)
         own += 8
         header = np.zeros(slots.TOTAL, np.int64)
         header[slots.N], header[slots.M], header[slots.N_P], header[slots.STAGES] = n, m, n_p, stages

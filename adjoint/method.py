@@ -399,7 +399,7 @@ DOP853 = _explicit(
 
 def _rodas5p() -> Method:
     """Steinebach (2023), Construction of Rosenbrock–Wanner method Rodas5P and numerical benchmarks within the Julia
-    differential equations package, BIT 63:27. Printed in the form of Hairer, Wanner II, IV.7.25 with
+    differential equations package, BIT 63:27. Printed in the form of Hairer, Wanner II, IV.7.25 with.
 
         U = Γ K,   a = A Γ⁻¹,   c = diag(1/γ) - Γ⁻¹,   m = b Γ⁻¹
 

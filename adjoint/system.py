@@ -71,6 +71,8 @@ class System:
     System('pendulum', continuous, states: angle, speed; controls: torque; parameters: stiffness)
     """
 
+    _mass: NDArray[np.float64] | None
+
     def __init__(
         self,
         f: Callable[..., Any],
@@ -85,7 +87,8 @@ class System:
             raise InputError(f"System: f is {f!r}, which cannot be called. Pass a function f(t, x, u, p).")
         self._set(f, states, controls, parameters, discrete, name)
         _check_signature(f, self.name)
-        self._mass = None if mass is None else self._checked_mass(mass)
+        if mass is not None:
+            self._mass = self._checked_mass(mass)
 
     def _set(
         self,
@@ -115,7 +118,7 @@ class System:
                     )
                 owner[label] = kind
         self._graph: ca.Function | None = None
-        self._mass: NDArray[np.float64] | None = None
+        self._mass = None
         self._own_step: Step | None = None
         self._right_hand_side: MachineCode | None = None
         self._steps: dict[Method | None, Step] = {}
@@ -251,7 +254,7 @@ class System:
     def _checked_mass(self, mass: ArrayLike) -> NDArray[np.float64]:
         M = np.array(mass, dtype=np.float64, order="C")
         if self.discrete:
-            raise InputError(f"system {self.name!r} is discrete: it has no derivative that a mass matrix could multiply.")
+            raise InputError(f"system {self.name!r} is discrete: it has no derivative for a mass matrix to multiply.")
         if M.shape != (self.n, self.n):
             raise InputError(
                 f"mass has shape {M.shape}; system {self.name!r} has {self.n} states. Pass a matrix of shape "
@@ -330,7 +333,7 @@ class System:
         Raises
         ------
         InputError
-            If a continuous system gets no explicit method.
+            If a continuous system gets no method, or one with a mass matrix an explicit method.
         """
         key = None if self.discrete else method
         if key not in self._steps:

@@ -12,9 +12,9 @@ The stages are equations, and how they were solved is no part of the step. Their
     transpose   Gᵀ w = (d_i λ⁺)_i                                 λ = λ⁺ + Σ J_iᵀ w_i,   g_u = Σ f_uᵀ w_i,  g_p likewise
     second      Gᵀ δw = (d_i δλ⁺ + δJ_iᵀ w_i)_i                   δλ = δλ⁺ + Σ (δJ_iᵀ w_i + J_iᵀ δw_i)
 
-Here the stages are solved by Newton's method with the exact G, until a correction is below 1e-8 of the state; the one
-after it, which quadratic convergence puts at round-off, is not made. (`kernels.stiff` solves them otherwise when it looks
-for the grid.) The unknowns are ordered stage by stage within a component, so that a banded J gives a banded G.
+The stages are solved by the simplified iteration (`kernels.simplified_newton`), and then by Newton's method with the
+exact G, until a correction is below 1e-8 of the state; the one after it, which quadratic convergence puts at round-off,
+is not made. The unknowns are ordered stage by stage within a component, so that a banded J gives a banded G.
 
 The records of a step are Z (s, n): a start for Newton (`arg[Z]`, or 0). A seed of Z, for output between the knots, is
 added to the right-hand side of w (`arg[RECORD_SEED]`, or 0).
@@ -28,45 +28,56 @@ from adjoint.kernels import lu
 from adjoint.kernels.call import address_of, integers, matrix, view
 from adjoint.kernels.cells import Z as RECORDS
 from adjoint.kernels.implicit import (
-    CALL_ARG, CALL_RES, J_PLACES, JVP, KL, KU, MASS, MASS_NONZEROS, MASS_PLACES, M, N, N_P, NONZEROS, ORDER,
-    RECORD_SEED, STAGES, TABLEAU, VJP, VJP_DOT, add_mass, common, copy, evaluate, fill, jacobian, part,
+    CALL_ARG,
+    CALL_RES,
+    J_PLACES,
+    JVP,
+    KL,
+    KU,
+    MASS,
+    MASS_NONZEROS,
+    MASS_PLACES,
+    NONZEROS,
+    ORDER,
+    RECORD_SEED,
+    STAGES,
+    VJP,
+    VJP_DOT,
+    M,
+    N,
+    add_mass,
+    common,
+    copy,
+    evaluate,
+    fill,
+    jacobian,
+    part,
     row,
 )  # fmt: skip
 from adjoint.kernels.jit import jit_part
+from adjoint.kernels.simplified_newton import factorise, iterate, spaces, tableau
 
-__all__ = ["forward", "second", "tableau", "tangent", "transpose"]
+__all__ = ["forward", "second", "tangent", "transpose"]
 
 ITERATIONS = 25
-CLOSE = 1e-8  # of the state; the square of it is round-off
-
-
-@jit_part
-def tableau(k):
-    """[c, d, e], A⁻¹, T, T⁻¹ and the eigenvalues (s, 2)."""
-    s = k[STAGES]
-    data = view(k[TABLEAU], 5 * s + 3 * s * s)
-    return (
-        part(data, 0, 3 * s),
-        matrix(data, 3 * s, s, s),
-        matrix(data, 3 * s + s * s, s, s),
-        matrix(data, 3 * s + 2 * s * s, s, s),
-        matrix(data, 3 * s + 3 * s * s, s, 2),
-    )
+CLOSE, EXACT = 1e-8, 1e-12  # of the state; the square of the first is round-off, and so is G after the second
+NEAR, FLOOR = 1e-9, 1e-16  # where the simplified iteration may stop: in each state, and of the largest state
 
 
 @jit_part
 def _room(k, work):
     """Z, w or ΔZ, right-hand side in the order of the unknowns, G, its pivots, and where the rest begins."""
-    n, s, at = k[N], k[STAGES], common(k, work)[4]
+    n, s = k[N], k[STAGES]
+    Z, D, _, _, at = spaces(k, work)
     sn = s * n
     size = lu.storage(sn, s * k[KL] + s - 1, s * k[KU] + s - 1)
     return (
-        matrix(work, at, s, n),
-        matrix(work, at + sn, s, n),
-        part(work, at + 2 * sn, sn),
-        part(work, at + 3 * sn, size),
-        integers(address_of(work, at + 3 * sn + size), sn),
-        at + 4 * sn + size,
+        Z,
+        D,
+        part(work, at, sn),
+        part(work, at + sn, size),
+        integers(address_of(work, at + sn + size), sn),
+        at + 2 * sn + size,
     )
 
 
@@ -133,8 +144,8 @@ def _solve(k, B, transposed, work):
 
 
 @jit_part
-def _stages(k, t, h, x, work):
-    """Solve for Z, from the records or from 0; False if Newton's method fails."""
+def _stages(k, t, h, x, exactly, work):
+    """Solve for Z, from the records or from 0, and if `exactly` leave G at the solution; False if that fails."""
     n, s = k[N], k[STAGES]
     Z, D, _, _, _, _ = _room(k, work)
     kept = view(k[RECORDS], s * n if k[RECORDS] != 0 else 0)
@@ -143,6 +154,15 @@ def _stages(k, t, h, x, work):
         size = max(size, abs(x[e]))
         for i in range(s):
             Z[i, e] = kept[i * n + e] if k[RECORDS] != 0 else 0.0
+    if k[RECORDS] == 0:
+        v = common(k, work)[0]
+        for e in range(n):
+            v[5, e] = FLOOR * size + 1e-290
+            v[7, e] = x[e]
+        if not (factorise(k, t, h, row(v, 7), row(v, 6), work)
+                and iterate(k, t, h, x, NEAR, row(v, 5), float(n), 1e-3, 1e-2, work) > 0):
+            for i in range(s):  # from the beginning, with the exact matrix
+                fill(row(Z, i), 0.0)
     for _ in range(ITERATIONS):
         if not _linearise(k, t, h, x, Z, D, work):
             return False
@@ -157,7 +177,7 @@ def _stages(k, t, h, x, work):
         if not largest < math.inf:
             return False
         if largest <= CLOSE:
-            return True
+            return not exactly or largest <= EXACT or _linearise(k, t, h, x, Z, D, work)
     return False
 
 
@@ -167,7 +187,7 @@ def forward(k, res, work):
     n, s = k[N], k[STAGES]
     t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
     kept, k[RECORDS] = k[RECORDS], 0  # their place is for writing now
-    good = _stages(k, t, h, x, work)
+    good = _stages(k, t, h, x, False, work)
     k[RECORDS] = kept
     Z, _, _, _, _, _ = _room(k, work)
     T, _, _, _, _ = tableau(k)
@@ -184,22 +204,13 @@ def forward(k, res, work):
 
 
 @jit_part
-def _at_solution(k, t, h, x, work):
-    """Z, and G there."""
-    if not _stages(k, t, h, x, work):
-        return False
-    Z, D, _, _, _, _ = _room(k, work)
-    return _linearise(k, t, h, x, Z, D, work)
-
-
-@jit_part
 def transpose(k, res, work):
     """λ = Aᵀ λ⁺, g_u = Bᵀ λ⁺, g_p += Cᵀ λ⁺."""
     n, s = k[N], k[STAGES]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     lam_next, lam, gu = view(k[5], n), view(res[0], n), view(res[1], k[M])
     fill(gu, 0.0)
-    if not _at_solution(k, t, h, x, work):
+    if not _stages(k, t, h, x, True, work):
         fill(lam, math.nan)
         return
     Z, w, _, _, _, _ = _room(k, work)
@@ -255,7 +266,7 @@ def tangent(k, res, work):
     n, s = k[N], k[STAGES]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     dx, dx_next = view(k[5], n), view(res[0], n)
-    if not _at_solution(k, t, h, x, work):
+    if not _stages(k, t, h, x, True, work):
         fill(dx_next, math.nan)
         return
     Z, dZ, _, _, _, _ = _room(k, work)
@@ -276,7 +287,7 @@ def second(k, res, work):
     lam_next, dx, dlam_next = view(k[5], n), view(k[6], n), view(k[9], n)
     dlam, dgu, du, dp = view(res[0], n), view(res[1], k[M]), k[7], k[8]
     fill(dgu, 0.0)
-    if not _at_solution(k, t, h, x, work):
+    if not _stages(k, t, h, x, True, work):
         fill(dlam, math.nan)
         return
     Z, w, _, _, _, at = _room(k, work)

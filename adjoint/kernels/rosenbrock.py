@@ -29,9 +29,36 @@ import math
 from adjoint.kernels.call import address_of, integers, matrix, view
 from adjoint.kernels.cells import Z
 from adjoint.kernels.implicit import (
-    BEND, BEND_DOT, CALL_ARG, CALL_RES, J_PLACES, JVP, M, N, N_P, NONZEROS, RECORD_SEED, RHS, STAGES, TABLEAU, TURN,
-    VJP, VJP_DOT, add_mass, add_mass_transposed, assemble, common, copy, evaluate, factor, fill, jacobian, part, row,
-    solve, solve_transposed,
+    BEND,
+    BEND_DOT,
+    CALL_ARG,
+    CALL_RES,
+    J_PLACES,
+    JVP,
+    N_P,
+    NONZEROS,
+    RECORD_SEED,
+    RHS,
+    STAGES,
+    TABLEAU,
+    TURN,
+    VJP,
+    VJP_DOT,
+    M,
+    N,
+    add_mass,
+    add_mass_transposed,
+    assemble,
+    common,
+    copy,
+    evaluate,
+    factor,
+    fill,
+    jacobian,
+    part,
+    row,
+    solve,
+    solve_transposed,
 )  # fmt: skip
 from adjoint.kernels.jit import jit_part
 
@@ -70,7 +97,7 @@ def begin(k, t, h, x, work):
 def advance(k, t, h, x, U, x_next, error, work):
     """From `begin` to the records U, x⁺ and the error."""
     n, s = k[N], k[STAGES]
-    v, J, W, pivot, _ = common(k, work)
+    v, _J, W, pivot, _ = common(k, work)
     X, F, slope, spare, past = row(v, 1), row(v, 2), row(v, 3), row(v, 4), row(v, 5)
     T, a, c = _tableau(k)
     for i in range(s):
@@ -94,9 +121,10 @@ def advance(k, t, h, x, U, x_next, error, work):
 @jit_part
 def _records(k, t, h, x, work):
     """The records of the step, as they were kept or anew, with J, ḟ and the factors in place; and whether that went
-    well."""
+    well.
+    """
     n, s = k[N], k[STAGES]
-    v, J, W, pivot, at = common(k, work)
+    v, _J, _W, _pivot, at = common(k, work)
     good = begin(k, t, h, x, work)
     U = matrix(work, at, s, n)
     if good and k[Z] == 0:
@@ -114,7 +142,7 @@ def forward(k, res, work):
     """x⁺, and the records if there is a place for them."""
     n, s = k[N], k[STAGES]
     t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
-    v, J, W, pivot, at = common(k, work)
+    v, _J, _W, _pivot, at = common(k, work)
     if not begin(k, t, h, x, work):
         fill(x_next, math.nan)
         return
@@ -133,7 +161,7 @@ def transpose(k, res, work):
     n, s, nonzeros = k[N], k[STAGES], k[NONZEROS]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     lam_next, lam, gu = view(k[5], n), view(res[0], n), view(res[1], k[M])
-    v, J, W, pivot, at = common(k, work)
+    v, _J, W, pivot, at = common(k, work)
     X, spare, X_bar, w_sum = row(v, 1), row(v, 4), row(v, 5), row(v, 6)
     fill(gu, 0.0)
     if not _records(k, t, h, x, work):
@@ -186,7 +214,7 @@ def transpose(k, res, work):
 def _tangent_records(k, t, h, x, dx, du, dp, work, dU, dJ):
     """δU from the records U; du and dp are addresses."""
     n, s, nonzeros = k[N], k[STAGES], k[NONZEROS]
-    v, J, W, pivot, at = common(k, work)
+    v, _J, W, pivot, at = common(k, work)
     X, spare, dX, dslope, past = row(v, 1), row(v, 4), row(v, 5), row(v, 6), row(v, 7)
     T, a, c = _tableau(k)
     U, places = matrix(work, at, s, n), integers(k[J_PLACES], 4 * nonzeros)
@@ -238,7 +266,7 @@ def second(k, res, work):
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     lam_next, dx, dlam_next = view(k[5], n), view(k[6], n), view(k[9], n)
     dlam, dgu, du, dp = view(res[0], n), view(res[1], k[M]), k[7], k[8]
-    v, J, W, pivot, at = common(k, work)
+    v, _J, W, pivot, at = common(k, work)
     X, spare, dX, X_bar, w_sum, dw_sum = row(v, 1), row(v, 4), row(v, 5), row(v, 2), row(v, 6), row(v, 7)
     fill(dgu, 0.0)
     if not _records(k, t, h, x, work):

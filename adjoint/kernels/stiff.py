@@ -1,7 +1,7 @@
 """Finding a grid with an implicit method: one loop over attempts, and the attempts of the two families.
 
-What `kernels.grid` says of knots, of counting and of rounding holds here. An attempt makes x⁺ and the error E in units of
-the tolerance, and the lengths follow E, with Gustafsson's prediction from the last accepted step (Hairer, Wanner,
+What `kernels.grid` says of knots, of counting and of rounding holds here. An attempt makes x⁺ and the error E in units
+of the tolerance, and the lengths follow E, with Gustafsson's prediction from the last accepted step (Hairer, Wanner,
 *Solving ODEs II*, IV.8.25):
 
     h ← h min(8, max(1/5, 0.9 E^(-1/q))),  or  h max(1/5, 0.9 (h / h_old) (E_old / E²)^(1/q))  if that is shorter
@@ -10,15 +10,13 @@ An attempt that fails is repeated with a shorter step, and when the step vanishe
 
 *Rosenbrock*: the step of `kernels.rosenbrock` to the last bit, and its error.
 
-*Collocation*: the stages by the simplified Newton iteration with J at the start of the step, in the coordinates in which
-A⁻¹ falls into a real number μ and pairs α ± iβ (IV.8.4 to IV.8.6). With Z = T V:
+*Collocation*: the stages by `kernels.simplified_newton`, from the collocation polynomial of the last step, until the
+rest is below CLOSE in units of the tolerance: so tight that the step that is differentiated, whose stages are exact, is
+the one that was made. Where rounding stops it before, CONTENT is enough. The error is that of IV.8.20,
 
-    (μ M / h - J) ΔV_1 = (T⁻¹ f)_1 - (μ / h) M V_1,     and likewise one complex system for each pair
+    e = (μ M / h - J)⁻¹ (f(x) + (1/h) M Σ e_i Z_i)
 
-It starts from the collocation polynomial of the last step. It ends when the rest, estimated from the rate θ, is below
-CLOSE in units of the tolerance: so tight that the step that is differentiated, whose stages are exact, is the one that
-was made; where rounding stops it before, CONTENT is enough. The error is that of IV.8.20, e = (μ M / h - J)⁻¹ (f(x) + (1/h) M Σ e_i Z_i), filtered once more where it would
-reject the first step or one after a rejection.
+filtered once more where it would reject the first step or one after a rejection.
 
 An attempt finds in arg: 0 t, 1 h, 2 x, 3 u, 4 p, 5 number, 6 vector, 7 count; it leaves x⁺ in res 0 and how it went in
 arg 9. The last two rows of `vector` are its own.
@@ -30,22 +28,54 @@ import math
 
 from numba import float64, int64, types
 
-from adjoint.kernels import lu
 from adjoint.kernels.announce import kernel
-from adjoint.kernels.call import address_of, call, complexes, integers, matrix, view
+from adjoint.kernels.call import address_of, call, integers, matrix, view
 from adjoint.kernels.cells import Z as RECORDS
-from adjoint.kernels.collocation import tableau
 from adjoint.kernels.grid import (
-    COUNTED, COUNTS, DONE, EVENT, FULL, GROWTH_HELD, INTERVAL, LENGTH, LIMIT, MAX_STEP, NFEV, NONFINITE, NUMBERS,
-    PAUSED, Q, RTOL, STEPS, TOO_MANY, TRIED, UNDERFLOW, crossed,
+    COUNTED,
+    COUNTS,
+    DONE,
+    EVENT,
+    FULL,
+    GROWTH_HELD,
+    INTERVAL,
+    LENGTH,
+    LIMIT,
+    MAX_STEP,
+    NFEV,
+    NONFINITE,
+    NUMBERS,
+    PAUSED,
+    RTOL,
+    STEPS,
+    TOO_MANY,
+    TRIED,
+    UNDERFLOW,
+    Q,
+    crossed,
 )  # fmt: skip
 from adjoint.kernels.implicit import (
-    CALL_ARG, CALL_RES, KL, KU, MASS_NONZEROS, N, ORDER, RECORD_SEED, RHS, STAGES, WORK, add_mass, assemble, common,
-    copy, evaluate, factor, fill, jacobian, part, row, solve,
+    CALL_ARG,
+    CALL_RES,
+    MASS_NONZEROS,
+    RECORD_SEED,
+    RHS,
+    STAGES,
+    WORK,
+    N,
+    add_mass,
+    common,
+    copy,
+    evaluate,
+    fill,
+    part,
+    row,
+    solve,
 )  # fmt: skip
 from adjoint.kernels.jit import jit_part
 from adjoint.kernels.rosenbrock import advance as advance_stages
 from adjoint.kernels.rosenbrock import begin
+from adjoint.kernels.simplified_newton import extrapolate, factorise, iterate, spaces, tableau
 
 __all__ = ["DIVERGED", "SINGULAR", "advance", "attempt_collocation", "attempt_rosenbrock", "pull_rows", "record_rows"]
 
@@ -55,7 +85,6 @@ STATUS = 9  # where an attempt says in arg how it went: ACCEPTED, REJECTED, or w
 ACCEPTED, REJECTED = 0, 1
 
 SMALLEST, LARGEST, SAFETY = 0.2, 8.0, 0.9
-ITERATIONS = 14
 CLOSE, CONTENT = 1e-5, 1e-2
 
 _IN = [types.Array(float64, d, "C", readonly=True) for d in range(5)]
@@ -113,28 +142,22 @@ def attempt_collocation(k, res, work):
     n, s = k[N], k[STAGES]
     t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
     number, vector, count = view(k[5], NUMBERS), matrix(view(k[6], 5 * n), 0, 5, n), integers(k[7], COUNTS)
-    v, J, W, pivot, at = common(k, work)
-    nodes, _, _, _, values = tableau(k)
-    size, pairs = lu.storage(n, k[KL], k[KU]), s // 2
-    Z, V, D = matrix(work, at, s, n), matrix(work, at + s * n, s, n), matrix(work, at + 2 * s * n, s, n)
-    last = matrix(work, at + 3 * s * n, s, n)
-    at += 4 * s * n
-    slope = row(vector, 3)
-    copy(x, row(v, 1))
-    row(v, 0)[0] = t
-    jacobian(k, row(v, 0), x, slope, J, row(v, 3), work)
-    assemble(k, values[0, 0] / h, J, W)
-    good = factor(k, W, pivot)
-    for pair in range(pairs):
-        C, pivots, _ = _complex_room(k, work, at, size, pair)
-        mu = complex(values[1 + 2 * pair, 0], -values[1 + 2 * pair, 1]) / h
-        assemble(k, mu, J, C)
-        good = good and lu.factor(C, n, k[KL], k[KU], pivots)
-    if not good:
+    v, J, W, pivot, _ = common(k, work)
+    nodes, _, _, _, _ = tableau(k)
+    Z, _, _, last, _ = spaces(k, work)
+    slope, rtol = row(vector, 3), number[RTOL]
+    if not factorise(k, t, h, x, slope, work):
         k[STATUS] = SINGULAR if _finite(J) else NONFINITE
         return
-    _start(k, h, number[H_OLD], last, Z, V)
-    if not _newton(k, t, h, x, Z, V, D, number, row(vector, 0), count, at, size, work):
+    if number[H_OLD] != 0.0:
+        extrapolate(k, h / number[H_OLD], last, Z)
+    else:
+        for i in range(s):
+            fill(row(Z, i), 0.0)
+    close = max(CLOSE, 1e-15 / rtol if rtol > 0.0 else CLOSE)
+    iterations = iterate(k, t, h, x, rtol, row(vector, 0), number[COUNTED], close, CONTENT, work)
+    count[NFEV] += 1 + abs(iterations) * s
+    if iterations < 0:
         k[STATUS] = DIVERGED
         return
     error = row(vector, 4)
@@ -156,118 +179,6 @@ def attempt_collocation(k, res, work):
     if k[STATUS] == ACCEPTED:
         for i in range(s):
             copy(row(Z, i), row(last, i))
-
-
-@jit_part
-def _complex_room(k, work, at, size, pair):
-    """The matrix of a pair, its pivots and a right-hand side."""
-    n = k[N]
-    at += pair * (2 * size + 3 * n)
-    return (
-        complexes(address_of(work, at), size),
-        integers(address_of(work, at + 2 * size), n),
-        complexes(address_of(work, at + 2 * size + n), n),
-    )
-
-
-@jit_part
-def _start(k, h, h_old, last, Z, V):
-    """Z from the polynomial through the last step, or 0; V = T⁻¹ Z."""
-    n, s = k[N], k[STAGES]
-    nodes, _, _, T_inverse, _ = tableau(k)
-    for i in range(s):
-        fill(row(Z, i), 0.0)
-        fill(row(V, i), 0.0)
-        if h_old != 0.0:
-            # The polynomial q of the last step through (0, 0), (c_j, Z_j), at 1 + c_i h / h_old, minus q(1) = Z at 1.
-            tau = 1.0 + nodes[i] * h / h_old
-            for j in range(s):
-                weight, end = tau / nodes[j], 1.0 / nodes[j]
-                for l in range(s):
-                    if l != j:
-                        weight *= (tau - nodes[l]) / (nodes[j] - nodes[l])
-                        end *= (1.0 - nodes[l]) / (nodes[j] - nodes[l])
-                for e in range(n):
-                    Z[i, e] += (weight - end) * last[j, e]
-    for i in range(s):
-        for j in range(s):
-            for e in range(n):
-                V[i, e] += T_inverse[i, j] * Z[j, e]
-
-
-@jit_part
-def _newton(k, t, h, x, Z, V, D, number, atol, count, at, size, work):
-    """Simplified Newton iteration; False if it does not converge."""
-    n, s = k[N], k[STAGES]
-    v, _, W, pivot, _ = common(k, work)
-    nodes, _, T, T_inverse, values = tableau(k)
-    close = max(CLOSE, 1e-15 / number[RTOL] if number[RTOL] > 0.0 else CLOSE)
-    before = 0.0
-    for iteration in range(ITERATIONS):
-        for i in range(s):
-            fill(row(D, i), 0.0)
-        for i in range(s):
-            row(v, 0)[0] = t + nodes[i] * h
-            for e in range(n):
-                v[1, e] = x[e] + Z[i, e]
-            evaluate(k, RHS, row(v, 0), row(v, 1), row(v, 2), work)
-            for j in range(s):
-                for e in range(n):
-                    D[j, e] += T_inverse[j, i] * v[2, e]
-        count[NFEV] += s
-        add_mass(k, -values[0, 0] / h, row(V, 0), row(D, 0))
-        solve(k, W, pivot, row(D, 0), row(v, 4))
-        for pair in range(s // 2):
-            _solve_pair(k, h, V, D, 1 + 2 * pair, values, work, at, size, pair, v)
-        square = 0.0
-        for i in range(s):
-            for e in range(n):
-                V[i, e] += D[i, e]
-                if atol[e] < math.inf:
-                    ratio = D[i, e] / (atol[e] + number[RTOL] * abs(x[e]))
-                    square += ratio * ratio
-        change = math.sqrt(square / (s * number[COUNTED]))
-        for i in range(s):
-            fill(row(Z, i), 0.0)
-            for j in range(s):
-                for e in range(n):
-                    Z[i, e] += T[i, j] * V[j, e]
-        if not change < math.inf:
-            return False
-        if change <= 1e-3 * close:
-            return True
-        if iteration > 0:
-            theta = change / before
-            if theta < 1.0 and theta / (1.0 - theta) * change <= close:
-                return True
-            if theta >= 0.9:  # rounding is reached, or there is no convergence
-                return change <= CONTENT
-            if theta ** (ITERATIONS - 1 - iteration) / (1.0 - theta) * change > CONTENT:
-                return False
-        before = change
-    return before <= CONTENT
-
-
-@jit_part
-def _solve_pair(k, h, V, D, i, values, work, at, size, pair, v):
-    """Rows i, i + 1 of D: the right-hand side in, the correction out."""
-    n = k[N]
-    C, pivots, b = _complex_room(k, work, at, size, pair)
-    alpha, beta = values[i, 0] / h, -values[i, 1] / h
-    for e in range(n):  # (α + iβ)(V_i + i V_{i+1})
-        v[3, e] = alpha * V[i, e] - beta * V[i + 1, e]
-        v[4, e] = alpha * V[i + 1, e] + beta * V[i, e]
-    add_mass(k, -1.0, row(v, 3), row(D, i))
-    add_mass(k, -1.0, row(v, 4), row(D, i + 1))
-    order = integers(k[ORDER], n if k[ORDER] != 0 else 0)
-    for e in range(n):
-        of = order[e] if k[ORDER] != 0 else e
-        b[e] = complex(D[i, of], D[i + 1, of])
-    lu.solve(C, n, k[KL], k[KU], pivots, b)
-    for e in range(n):
-        of = order[e] if k[ORDER] != 0 else e
-        D[i, of] = b[e].real
-        D[i + 1, of] = b[e].imag
 
 
 @jit_part

@@ -169,8 +169,8 @@ def sentence(status: int, way: Walk, system: System) -> str:
         )
     if status == SINGULAR:
         return (
-            f"Stopped {at}: the matrix M/(γh) - ∂f/∂x of the implicit step is singular however short the step; {where}. "
-            "Is the index of the system higher than 1, or an equation missing?"
+            f"Stopped {at}: the matrix M/(γh) - ∂f/∂x of the implicit step is singular however short the step; {where}."
+            " Is the index of the system higher than 1, or an equation missing?"
         )
     if status == DIVERGED:
         return (

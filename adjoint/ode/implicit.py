@@ -3,8 +3,8 @@
     records        what a step leaves: U of a Rosenbrock method, Z of a collocation method, (s, n)
     dense output   x(t_k + θ h_k) = x_k + Σ_i Q_i(θ) R_i        Q_i polynomials without constant term
 
-Derivatives by time come from the same step in a time of its own, τ = (t - t_k) / h_k: M dx/dτ = h f(t + h τ, x, u, p) is
-stepped once, from 0 to 1, and t and h are two further parameters.
+Derivatives by time come from the same step in a time of its own, τ = (t - t_k) / h_k: M dx/dτ = h f(t + h τ, x, u, p)
+is stepped once, from 0 to 1, and t and h are two further parameters.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class ImplicitRunner:
         radau = method.kind == "collocation" and method.c[-1] == 1 and method.stages % 2 == 1
         if method.b_hat is None and not radau:
             raise InputError(
-                f"method {method.name} has no estimate of its error. Solve adaptively with RODAS5P or radau(3), or roll "
-                "out on a grid of your own: rollout(system, x0, u, t, p, method)."
+                f"method {method.name} has no estimate of its error. Solve adaptively with RODAS5P or radau(3), or "
+                "roll out on a grid of your own: rollout(system, x0, u, t, p, method)."
             )
         self.system, self.method = system, method
         step = system.step(method)

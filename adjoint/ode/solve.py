@@ -130,6 +130,7 @@ def solve_ivp(
     try:
         course = follow(engine, start, stops, U, parameters, options, which, full, engine.method, watcher, max_events)
     except StiffError as stiff:
+        assert isinstance(method, Automatic)
         engine = runner(full, method.implicit)
         course = follow(engine, start, stops, U, parameters, options, which, full, engine.method, watcher, max_events)
         course = course._replace(

@@ -18,7 +18,7 @@ def right_hand_side(f: ca.Function) -> ca.Function:
 
 def jacobian(f: ca.Function) -> ca.Function:
     """(t, x, u, p) → f, J in nonzeros, ḟ."""
-    t, x, u, p = z = _symbols(f)
+    t, x, _u, _p = z = _symbols(f)
     y = f(*z)
     return ca.Function("jacobian", z, ca.cse([ca.densify(y), ca.jacobian(y, x), ca.densify(ca.jacobian(y, t))]))
 
@@ -49,7 +49,7 @@ def bend(f: ca.Function) -> ca.Function:
 
 def turn(f: ca.Function) -> ca.Function:
     """(t, x, u, p, δx, δu, δp) → δJ in the nonzeros of J, δḟ."""
-    t, x, u, p = z = _symbols(f)
+    t, x, _u, _p = z = _symbols(f)
     y = f(*z)
     J = ca.jacobian(y, x)
     both = ca.vertcat(_nonzeros(J), ca.densify(ca.jacobian(y, t)))
@@ -89,7 +89,7 @@ def _bent(f: ca.Function, z: list[ca.SX]) -> tuple[ca.SX, ca.SX, ca.SX]:
 
 
 def _nonzeros(J: ca.SX) -> ca.SX:
-    return ca.vertcat(*J.nonzeros()) if J.nnz() else ca.SX.zeros(0, 1)
+    return ca.vec(J.nz[:]) if J.nnz() else ca.SX.zeros(0, 1)
 
 
 def _symbols(f: ca.Function) -> list[ca.SX]:
