@@ -210,6 +210,8 @@ def _structure(n: int, row: Integers, column: Integers, mass: Array | None) -> S
         mass_row = mass_column = np.zeros(0, np.int64)
     else:
         mass_row, mass_column = (index.astype(np.int64) for index in np.nonzero(mass))
+        if mass_row.size == 0:  # no entry at all would stand for the identity
+            mass_row = mass_column = np.zeros(1, np.int64)
     values = np.zeros(0) if mass is None else np.ascontiguousarray(mass[mass_row, mass_column])
     rows, columns = np.concatenate([row, mass_row, own]), np.concatenate([column, mass_column, own])
     order = None
