@@ -154,6 +154,9 @@ def _stages(k, t, h, x, exactly, work):
         size = max(size, abs(x[e]))
         for i in range(s):
             Z[i, e] = kept[i * n + e] if k[RECORDS] != 0 else 0.0
+    if h == 0.0:
+        fill(part(work, common(k, work)[4], s * n), 0.0)
+        return not exactly
     if k[RECORDS] == 0:
         v = common(k, work)[0]
         for e in range(n):

@@ -143,11 +143,15 @@ def forward(k, res, work):
     n, s = k[N], k[STAGES]
     t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
     v, _J, _W, _pivot, at = common(k, work)
-    if not begin(k, t, h, x, work):
+    U = matrix(work, at, s, n)
+    if h == 0.0:
+        copy(x, x_next)
+        fill(part(work, at, s * n), 0.0)
+    elif not begin(k, t, h, x, work):
         fill(x_next, math.nan)
         return
-    U = matrix(work, at, s, n)
-    advance(k, t, h, x, U, x_next, row(v, 7), work)
+    else:
+        advance(k, t, h, x, U, x_next, row(v, 7), work)
     if k[Z] != 0:
         kept = view(k[Z], s * n)
         for i in range(s):

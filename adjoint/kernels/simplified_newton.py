@@ -92,7 +92,7 @@ def factorise(k, t, h, x, slope, work):
     for pair in range(k[STAGES] // 2):
         C, pivots, _ = _of_pair(k, work, pair)
         i = k[STAGES] % 2 + 2 * pair
-        assemble(k, complex(values[i, 0], -values[i, 1]) / h, J, C)
+        assemble(k, complex(values[i, 0] / h, -values[i, 1] / h), J, C)
         good = good and lu.factor(C, k[N], k[KL], k[KU], pivots)
     return good
 

@@ -158,7 +158,7 @@ def attempt_collocation(k, res, work):
     iterations = iterate(k, t, h, x, rtol, row(vector, 0), number[COUNTED], close, CONTENT, work)
     count[NFEV] += 1 + abs(iterations) * s
     if iterations < 0:
-        k[STATUS] = DIVERGED
+        k[STATUS] = DIVERGED if _finite(row(Z, 0)) else NONFINITE
         return
     error = row(vector, 4)
     for e in range(n):
