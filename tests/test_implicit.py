@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import block_diag
 
+from adjoint.adaptive import propagate
 from adjoint.check import check_gradient
+from adjoint.control.problem import OptimalControlProblem, free
+from adjoint.control.solve import solve
 from adjoint.errors import AdjointError, InputError
 from adjoint.kernels import lu
 from adjoint.method import RK4, RODAS5P, gauss, radau
@@ -339,3 +342,14 @@ def test_newtons_method_gives_up():
     blow_up = System(lambda t, x, u, p: [x[0] ** 2 + 1], "x")
     with pytest.raises(AdjointError, match="the state x became nan"):
         rollout(blow_up, [0.0], t=[0, 50, 100], method=radau(1))  # x = h (x² + 1) has no real solution
+
+
+def test_optimal_control_takes_neither_mass_matrices_nor_rosenbrock_methods():
+    wanted = dict(initial=dict(a=1), final=dict(a=0), bounds=dict(v=(-1, 1)), minimize=lambda t, x, p: t, t=(0, free(2)))
+    with pytest.raises(InputError, match="has a mass matrix"):
+        OptimalControlProblem(System(lambda t, x, u, p: [u[0]], "a", "v", mass=[[2.0]]), **wanted)
+    problem = OptimalControlProblem(System(lambda t, x, u, p: [u[0]], "a", "v"), **wanted)
+    with pytest.raises(InputError, match="rodas5p is a Rosenbrock method"):
+        solve(problem, method=RODAS5P)
+    with pytest.raises(InputError, match="has a mass matrix"):
+        propagate(System(lambda t, x, u, p: [x[0]], "a", mass=[[2.0]]), [1.0], t=[0, 1])

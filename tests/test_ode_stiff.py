@@ -12,6 +12,7 @@ from adjoint.errors import AdjointError, InputError
 from adjoint.method import AUTO, DOPRI5, RODAS5P, TSIT5, gauss, radau
 from adjoint.ode import Event, solve_ivp, sweep_solution
 from adjoint.ode.consistent import consistent, consistent_vjp
+from adjoint.ode.run import Points
 from adjoint.sweeps import rollout, sweep, tangent
 from adjoint.system import System
 
@@ -149,13 +150,11 @@ def test_outputs_between_the_steps_and_their_gradient(m):
         for j, time in enumerate(times):
             time = t1 if j == times.size - 1 else time  # an output at the end of the span moves with it
             k = min(np.searchsorted(t, time, side="right") - 1, t.size - 2)
-            at = type(AT)(t[k : k + 1], t[k + 1 : k + 2] - t[k], path.x[k : k + 1], u[None], p, np.array([(time - t[k]) / (t[k + 1] - t[k])]))
+            h = t[k + 1 : k + 2] - t[k]
+            at = Points(t[k : k + 1], h, path.x[k : k + 1], u[None], p, (time - t[k : k + 1]) / h)
             total += float(np.sum(weights[j] * runner.dense(at)))
         return total
 
-    from adjoint.ode.run import Points
-
-    AT = Points(*np.zeros((6, 1)))
     e = 1e-6
 
     def slope(name, value, i):

@@ -53,8 +53,9 @@ from adjoint.kernels.implicit import (
     jacobian,
     part,
     row,
+    unpack,
 )  # fmt: skip
-from adjoint.kernels.jit import jit_part
+from adjoint.kernels.jit import jit_exact, jit_part
 from adjoint.kernels.simplified_newton import factorise, iterate, spaces, tableau
 
 __all__ = ["forward", "second", "tangent", "transpose"]
@@ -184,9 +185,10 @@ def _stages(k, t, h, x, exactly, work):
     return False
 
 
-@jit_part
-def forward(k, res, work):
+@jit_exact
+def forward(arg, res, work):
     """x⁺, and the records if there is a place for them."""
+    k, res, work = unpack(arg, res, work)
     n, s = k[N], k[STAGES]
     t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
     kept, k[RECORDS] = k[RECORDS], 0  # their place is for writing now
@@ -206,9 +208,10 @@ def forward(k, res, work):
                 place[i * n + e] = Z[i, e]
 
 
-@jit_part
-def transpose(k, res, work):
+@jit_exact
+def transpose(arg, res, work):
     """λ = Aᵀ λ⁺, g_u = Bᵀ λ⁺, g_p += Cᵀ λ⁺."""
+    k, res, work = unpack(arg, res, work)
     n, s = k[N], k[STAGES]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     lam_next, lam, gu = view(k[5], n), view(res[0], n), view(res[1], k[M])
@@ -263,9 +266,10 @@ def _tangent_stages(k, t, h, x, dx, du, dp, Z, dZ, v, work):
     _solve(k, dZ, False, work)  # G δZ = (J_i δx + f_u δu + f_p δp)_i
 
 
-@jit_part
-def tangent(k, res, work):
+@jit_exact
+def tangent(arg, res, work):
     """δx⁺ = A δx + B δu + C δp."""
+    k, res, work = unpack(arg, res, work)
     n, s = k[N], k[STAGES]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     dx, dx_next = view(k[5], n), view(res[0], n)
@@ -282,9 +286,10 @@ def tangent(k, res, work):
         dx_next[e] = total
 
 
-@jit_part
-def second(k, res, work):
+@jit_exact
+def second(arg, res, work):
     """The derivative of `transpose` along (δx, δu, δp, δλ⁺)."""
+    k, res, work = unpack(arg, res, work)
     n, s = k[N], k[STAGES]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     lam_next, dx, dlam_next = view(k[5], n), view(k[6], n), view(k[9], n)

@@ -27,7 +27,7 @@ from numba import float64, types
 from adjoint.kernels import lu
 from adjoint.kernels.call import address_of, call, integers, matrix, number_of, view
 from adjoint.kernels.cells import ARG, RES
-from adjoint.kernels.jit import jit_part, jit_wrapper
+from adjoint.kernels.jit import jit_part
 
 __all__ = [
     "BEND",
@@ -74,7 +74,7 @@ __all__ = [
     "part",
     "row",
     "solve",
-    "solve_transposed",
+    "solve_transposed", "unpack",
 ]  # fmt: skip
 
 RECORD_SEED = 10  # a place in arg that first derivatives leave free: the seed of the records, or 0
@@ -241,14 +241,15 @@ _POINTER = types.CPointer(float64)
 _SIGNATURE = types.void(types.CPointer(_POINTER), types.CPointer(_POINTER), _POINTER)
 
 
+@jit_part
+def unpack(arg, res, work):
+    """What an entry gets, as arrays: arg with its header, res and work."""
+    k = integers(number_of(arg), TOTAL)
+    return k, integers(number_of(res), RES), view(number_of(work), k[ROOM])
+
+
 def entry(function: Any) -> tuple[int, Any]:
-    """The address of loops over (k, res, work), k being arg with its header, and what keeps their code alive."""
-
-    def piece(arg, res, work):
-        k = integers(number_of(arg), TOTAL)
-        function(k, integers(number_of(res), RES), view(number_of(work), k[ROOM]))
-
-    wrapped = jit_wrapper(piece)
-    wrapped.compile(_SIGNATURE)
-    compiled = wrapped.overloads[_SIGNATURE.args]
-    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name), wrapped
+    """The address of an entry, a function (arg, res, work) of three pointers, and what keeps its code alive."""
+    function.compile(_SIGNATURE)
+    compiled = function.overloads[_SIGNATURE.args]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name), function

@@ -59,8 +59,9 @@ from adjoint.kernels.implicit import (
     row,
     solve,
     solve_transposed,
+    unpack,
 )  # fmt: skip
-from adjoint.kernels.jit import jit_part
+from adjoint.kernels.jit import jit_exact, jit_part
 
 __all__ = ["advance", "begin", "forward", "second", "tangent", "transpose"]
 
@@ -137,9 +138,10 @@ def _records(k, t, h, x, work):
     return good
 
 
-@jit_part
-def forward(k, res, work):
+@jit_exact
+def forward(arg, res, work):
     """x⁺, and the records if there is a place for them."""
+    k, res, work = unpack(arg, res, work)
     n, s = k[N], k[STAGES]
     t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
     v, _J, _W, _pivot, at = common(k, work)
@@ -159,9 +161,10 @@ def forward(k, res, work):
                 kept[i * n + e] = U[i, e]
 
 
-@jit_part
-def transpose(k, res, work):
+@jit_exact
+def transpose(arg, res, work):
     """λ = Aᵀ λ⁺, g_u = Bᵀ λ⁺, g_p += Cᵀ λ⁺."""
+    k, res, work = unpack(arg, res, work)
     n, s, nonzeros = k[N], k[STAGES], k[NONZEROS]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     lam_next, lam, gu = view(k[5], n), view(res[0], n), view(res[1], k[M])
@@ -246,9 +249,10 @@ def _tangent_records(k, t, h, x, dx, du, dp, work, dU, dJ):
         solve(k, W, pivot, row(dU, i), spare)
 
 
-@jit_part
-def tangent(k, res, work):
+@jit_exact
+def tangent(arg, res, work):
     """δx⁺ = A δx + B δu + C δp."""
+    k, res, work = unpack(arg, res, work)
     n, s, nonzeros = k[N], k[STAGES], k[NONZEROS]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     dx, dx_next = view(k[5], n), view(res[0], n)
@@ -263,9 +267,10 @@ def tangent(k, res, work):
     _combine(part(T, 1 + 2 * s, s), dU, s, dx_next)
 
 
-@jit_part
-def second(k, res, work):
+@jit_exact
+def second(arg, res, work):
     """The derivative of `transpose` along (δx, δu, δp, δλ⁺)."""
+    k, res, work = unpack(arg, res, work)
     n, s, nonzeros = k[N], k[STAGES], k[NONZEROS]
     t, h, x = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n)
     lam_next, dx, dlam_next = view(k[5], n), view(k[6], n), view(k[9], n)

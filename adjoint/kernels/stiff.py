@@ -71,8 +71,9 @@ from adjoint.kernels.implicit import (
     part,
     row,
     solve,
+    unpack,
 )  # fmt: skip
-from adjoint.kernels.jit import jit_part
+from adjoint.kernels.jit import jit_exact, jit_part
 from adjoint.kernels.rosenbrock import advance as advance_stages
 from adjoint.kernels.rosenbrock import begin
 from adjoint.kernels.simplified_newton import extrapolate, factorise, iterate, spaces, tableau
@@ -121,9 +122,10 @@ def _judge(k, number, error, x, x_next, atol):
     return ACCEPTED if number[E] <= 1.0 else REJECTED
 
 
-@jit_part
-def attempt_rosenbrock(k, res, work):
+@jit_exact
+def attempt_rosenbrock(arg, res, work):
     """x⁺ and its error by a Rosenbrock method."""
+    k, res, work = unpack(arg, res, work)
     n = k[N]
     t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
     number, vector, count = view(k[5], NUMBERS), matrix(view(k[6], 5 * n), 0, 5, n), integers(k[7], COUNTS)
@@ -136,9 +138,10 @@ def attempt_rosenbrock(k, res, work):
     k[STATUS] = _judge(k, number, error, x, x_next, row(vector, 0))
 
 
-@jit_part
-def attempt_collocation(k, res, work):
+@jit_exact
+def attempt_collocation(arg, res, work):
     """x⁺ and its error by a collocation method with an odd number of stages."""
+    k, res, work = unpack(arg, res, work)
     n, s = k[N], k[STAGES]
     t, h, x, x_next = view(k[0], 1)[0], view(k[1], 1)[0], view(k[2], n), view(res[0], n)
     number, vector, count = view(k[5], NUMBERS), matrix(view(k[6], 5 * n), 0, 5, n), integers(k[7], COUNTS)
