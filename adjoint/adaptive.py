@@ -120,7 +120,12 @@ def _run(
 ) -> Array:
     if system.discrete:
         raise InputError(f"system {system.name!r} is discrete: there is no vector field to integrate. Use `rollout`.")
-    if not isinstance(method, Method) or method.b_hat is None or method.order_hat is None:
+    if system.mass is not None:
+        raise InputError(
+            f"system {system.name!r} has a mass matrix, and this integrator is for ẋ = f. Use adjoint.ode.solve_ivp "
+            "with an implicit method."
+        )
+    if not isinstance(method, Method) or not method.explicit or method.b_hat is None or method.order_hat is None:
         raise InputError(
             f"method {method!r} has no embedded partner, hence no error estimate. Use DOP853, DOPRI5 or BS3."
         )

@@ -4,14 +4,16 @@
     step        x_{k+1} = x_k + h Σ_i b_i f(t_k + c_i h, X_i, u_k, p)
     error       x_{k+1} - x̂_{k+1} = h Σ_i (b_i - b̂_i) f(…)                  (methods with an embedded partner)
     dense       x(t_k + θ h) = x_k + h Σ_i b_i(θ) f(t_k + c_i h, X_i, u_k, p)      (methods with a continuous extension)
+    Rosenbrock  K_i = f(t_k + c_i h, X_i, u_k, p) + h J Σ_j Γ_ij K_j + h γ_i ∂f/∂t    in place of f, for X_i, step, …
 
 An *explicit* method has a strictly lower triangular A. A *collocation* method has the integrals of the Lagrange
 polynomials on its nodes: A_ij = ∫_0^{c_i} ℓ_j(τ) dτ and b_j = ∫_0^1 ℓ_j(τ) dτ; its stages are equations, not
-assignments, so it serves transcription (the solver satisfies them) and not `rollout`.
+assignments. A *Rosenbrock* method has a linear equation in each stage, with J = ∂f/∂x at the start of the step, and
+γ_i = Σ_j Γ_ij.
 
 References: Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, sections II.1 (small methods), II.4
 (embedded pairs), II.5 (Dormand–Prince 5(4) and the order-8 method), II.6 (dense output); Hairer, Wanner, *… II*,
-section IV.5 (Gauss, Radau IIA).
+sections IV.5 (Gauss, Radau IIA), IV.7 (Rosenbrock).
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from numpy.typing import ArrayLike, NDArray
 from adjoint.errors import InputError
 
 __all__ = [
-    "BS3", "DOP853", "DOPRI5", "EULER", "EXPLICIT", "HEUN", "MIDPOINT", "RALSTON", "RK4", "TSIT5",
-    "Dense", "Method", "gauss", "method", "radau",
+    "AUTO", "BS3", "DOP853", "DOPRI5", "EULER", "EXPLICIT", "HEUN", "MIDPOINT", "RALSTON", "RK4",
+    "RODAS5P", "TSIT5",
+    "Automatic", "Dense", "Method", "gauss", "method", "radau",
 ]
 
 Array = NDArray[np.float64]
@@ -71,7 +74,7 @@ class Method:
         The tableau. Checked: ``c = A 1`` and ``sum b = 1``.
     order : int
         The global error is O(h**order).
-    kind : {"explicit", "collocation"}
+    kind : {"explicit", "collocation", "rosenbrock"}
         Checked against the shape of `A`.
     b_hat, order_hat : array_like (s,) and int, optional
         Weights and order of the embedded partner: the source of the error estimate of an adaptive run.
@@ -79,6 +82,8 @@ class Method:
         A second, cruder partner (DOP853's third-order one) which guards the estimate against accidental zeros.
     dense : Dense, optional
         The continuous extension, for output between the knots.
+    Gamma : array_like (s, s), optional
+        The coefficients γ_ij of a Rosenbrock method: lower triangular, with one number on the diagonal.
 
     Raises
     ------
@@ -96,6 +101,7 @@ class Method:
     order_hat: int | None = None
     b_guard: Array | None = None
     dense: Dense | None = None
+    Gamma: Array | None = None
     _key: tuple[object, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -120,8 +126,19 @@ class Method:
                 f"method {self.name!r}: row {row} of A sums to {A[row].sum():.17g} but c[{row}] = {c[row]:.17g}; "
                 "they must agree (c = A 1)."
             )
-        if self.kind not in ("explicit", "collocation"):
-            raise InputError(f"method {self.name!r}: kind is {self.kind!r}; expected 'explicit' or 'collocation'.")
+        if self.kind not in ("explicit", "collocation", "rosenbrock"):
+            raise InputError(
+                f"method {self.name!r}: kind is {self.kind!r}; expected 'explicit', 'collocation' or 'rosenbrock'."
+            )
+        if (self.Gamma is not None) != (self.kind == "rosenbrock"):
+            raise InputError(f"method {self.name!r}: a Rosenbrock method has a Gamma, and no other method has.")
+        if self.Gamma is not None:
+            Gamma = freeze("Gamma", self.Gamma)
+            if Gamma.shape != (s, s) or np.any(np.triu(Gamma, 1)) or np.any(np.triu(A)) or np.ptp(np.diag(Gamma)):
+                raise InputError(
+                    f"method {self.name!r}: expected Gamma (s, s), lower triangular with one number on the diagonal, "
+                    "and A strictly lower triangular."
+                )
         if self.kind == "explicit" and np.any(np.triu(A)):
             raise InputError(
                 f"method {self.name!r}: an explicit method has a strictly lower triangular A; "
@@ -134,7 +151,8 @@ class Method:
                 )
         if (self.b_hat is None) != (self.order_hat is None):
             raise InputError(f"method {self.name!r}: give b_hat and order_hat together, or neither.")
-        key = (self.name, self.kind, self.order, A.tobytes(), b.tobytes(), c.tobytes())
+        more = b"" if self.Gamma is None else self.Gamma.tobytes()
+        key = (self.name, self.kind, self.order, A.tobytes(), b.tobytes(), c.tobytes(), more)
         object.__setattr__(self, "_key", key)
 
     @property
@@ -377,6 +395,77 @@ DOP853 = _explicit(
     dense=_dop853_dense(_dop853_b),
 )
 
+
+
+def _rodas5p() -> Method:
+    """Steinebach (2023), Construction of Rosenbrock–Wanner method Rodas5P and numerical benchmarks within the Julia
+    differential equations package, BIT 63:27. Printed in the form of Hairer, Wanner II, IV.7.25 with.
+
+        U = Γ K,   a = A Γ⁻¹,   c = diag(1/γ) - Γ⁻¹,   m = b Γ⁻¹
+
+    and a dense output x(θ) = (1 - θ) x_k + θ (x_{k+1} + (1 - θ) (k_2 + θ (k_3 + θ k_4))), k_r = Σ_i h_ri U_i.
+    """
+    gamma = 0.21193756319429014
+    a, c = np.zeros((8, 8)), np.zeros((8, 8))
+    for i, row in enumerate([
+        [3.0], [2.849394379747939, 0.45842242204463923], [-6.954028509809101, 2.489845061869568, -10.358996098473584],
+        [2.8029986275628964, 0.5072464736228206, -0.3988312541770524, -0.04721187230404641],
+        [-7.502846399306121, 2.561846144803919, -11.627539656261098, -0.18268767659942256, 0.030198172008377946],
+    ], 1):  # fmt: skip
+        a[i, :i] = row
+    for i in (6, 7):
+        a[i] = a[i - 1]
+        a[i, i - 1] = 1.0
+    for i, row in enumerate([
+        [-14.155112264123755], [-17.97296035885952, -2.859693295451294],
+        [147.12150275711716, -1.41221402718213, 71.68940251302358],
+        [165.43517024871676, -0.4592823456491126, 42.90938336958603, -5.961986721573306],
+        [24.854864614690072, -3.0009227002832186, 47.4931110020768, 5.5814197821558125, -0.6610691825249471],
+        [30.91273214028599, -3.1208243349937974, 77.79954646070892, 34.28646028294783, -19.097331116725623,
+         -28.087943162872662],
+        [37.80277123390563, -3.2571969029072276, 112.26918849496327, 66.9347231244047, -40.06618937091002,
+         -54.66780262877968, -9.48861652309627],
+    ], 1):  # fmt: skip
+        c[i, :i] = row
+    k = np.array([
+        [25.948786856663858, -2.5579724845846235, 10.433815404888879, -2.3679251022685204, 0.524948541321073,
+         1.1241088310450404, 0.4272876194431874, -0.17202221070155493],
+        [-9.91568850695171, -0.9689944594115154, 3.0438037242978453, -24.495224566215796, 20.176138334709044,
+         15.98066361424651, -6.789040303419874, -6.710236069923372],
+        [11.419903575922262, 2.8879645146136994, 72.92137995996029, 80.12511834622643, -52.072871366152654,
+         -59.78993625266729, -0.15582684282751913, 4.883087185713722],
+    ])  # fmt: skip
+    Gamma = np.tril(np.linalg.inv(np.eye(8) / gamma - c))
+    np.fill_diagonal(Gamma, gamma)
+    m_hat = a[7]
+    m = m_hat + np.eye(8)[7]
+    A = np.tril(a @ Gamma, -1)
+    P = np.stack([m + k[0], k[1] - k[0], k[2] - k[1], -k[2]], axis=1)  # powers of θ
+    dense = Dense(Gamma.T @ P, np.zeros((0, 8)), np.zeros(0), 4)
+    return Method(
+        "rodas5p", A, m @ Gamma, A.sum(axis=1), 5, "rosenbrock", m_hat @ Gamma, 4, dense=dense, Gamma=Gamma,
+    )  # fmt: skip
+
+
+RODAS5P = _rodas5p()
+
+
+@dataclass(frozen=True)
+class Automatic:
+    """An explicit method, and the implicit one that takes over where a system turns out to be stiff.
+
+    Parameters
+    ----------
+    explicit, implicit : Method
+        Both with an error estimate.
+    """
+
+    explicit: Method
+    implicit: Method
+
+
+AUTO = Automatic(TSIT5, RODAS5P)
+
 #: Every explicit method, in order of accuracy.
 EXPLICIT: tuple[Method, ...] = (EULER, MIDPOINT, HEUN, RALSTON, BS3, RK4, DOPRI5, TSIT5, DOP853)
 
@@ -427,7 +516,7 @@ def method(name: str) -> Method:
     InputError
         With the nearest names, if there is no such method.
     """
-    named = {m.name: m for m in EXPLICIT}
+    named = {m.name: m for m in (*EXPLICIT, RODAS5P)}
     if name in named:
         return named[name]
     for family, make in (("gauss", gauss), ("radau", radau)):

@@ -28,7 +28,7 @@ from adjoint.kernels.cells import ARG, RES
 from adjoint.layout import Lanes, Rows
 from adjoint.native import compile_functions, lane_width
 
-__all__ = ["KernelStep", "MachineCode", "Step", "TracedStep", "machine_code"]
+__all__ = ["CodedStep", "KernelStep", "MachineCode", "Step", "TracedStep", "machine_code"]
 
 Array = NDArray[np.float64]
 
@@ -88,7 +88,7 @@ class Step(Protocol):
         """A, B, C at K knots; t, h (K,), x (K, n), u (K, m), p (P, n_p), knot k using p[k // per_p]."""
 
 
-class _CodedStep:
+class CodedStep:
     """The sweeps over a step whose pieces are machine code of W lanes."""
 
     lanes: int
@@ -146,7 +146,7 @@ class _CodedStep:
         kernels.second(code.address, t, h, x, u, p, lam, dx, du, dp, dq, dr, dlam, dgu, dgp, *code.scratch())
 
 
-class TracedStep(_CodedStep):
+class TracedStep(CodedStep):
     """A step that is a graph (t, h, x, u, p) → x_next.
 
     Parameters
@@ -257,7 +257,7 @@ _POINTERS = types.CPointer(types.CPointer(types.float64))
 _ABI = types.void(_POINTERS, _POINTERS, types.CPointer(types.float64))
 
 
-class KernelStep(_CodedStep):
+class KernelStep(CodedStep):
     """A step that a system brings along as compiled functions of plain arrays.
 
     Parameters

@@ -77,8 +77,8 @@ def rollout(
         0, 1, 2, …, as many as u has rows or as `steps` says.
     p : array_like (n_p,), or (batch, n_p)
     method : Method or Composition
-        An explicit method; a symplectic composition such as VERLET for a system that splits. A discrete system does
-        not use it.
+        Explicit; implicit (RODAS5P, radau(s), gauss(s)), for stiff systems and those with a mass matrix; or a
+        symplectic composition such as VERLET, for a system that splits. A discrete system does not use it.
     steps : int, optional
         N, for a discrete system without t whose u does not tell.
     allow_nonfinite : bool

@@ -18,8 +18,10 @@ from typing import Any
 import casadi as ca
 import numpy as np
 from numba.core.dispatcher import Dispatcher
+from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import InputError
+from adjoint.implicit_step import ImplicitStep
 from adjoint.method import Method
 from adjoint.names import Names, near
 from adjoint.step import KernelStep, MachineCode, Step, TracedStep, machine_code
@@ -45,6 +47,9 @@ class System:
         Whether f returns the next state.
     name : str, optional
         Defaults to the function's name.
+    mass : array_like (n, n), optional
+        A constant matrix M, then the system is M ẋ = f(t, x, u, p). Where M is singular, the system is
+        differential-algebraic (of index 1); it steps by implicit methods.
 
     Attributes
     ----------
@@ -68,6 +73,8 @@ class System:
     System('pendulum', continuous, states: angle, speed; controls: torque; parameters: stiffness)
     """
 
+    _mass: NDArray[np.float64] | None
+
     def __init__(
         self,
         f: Callable[..., Any],
@@ -76,11 +83,14 @@ class System:
         parameters: str | Iterable[str] = "",
         discrete: bool = False,
         name: str | None = None,
+        mass: ArrayLike | None = None,
     ) -> None:
         if not callable(f):
             raise InputError(f"System: f is {f!r}, which cannot be called. Pass a function f(t, x, u, p).")
         self._set(f, states, controls, parameters, discrete, name)
         _check_signature(f, self.name)
+        if mass is not None:
+            self._mass = self._checked_mass(mass)
 
     def _set(
         self,
@@ -111,6 +121,7 @@ class System:
                 owner[label] = kind
         self._sizes = tuple(len(names) for names in self._names.values())
         self._graph: ca.Function | None = None
+        self._mass = None
         self._own_step: Step | None = None
         self._right_hand_side: MachineCode | None = None
         self._steps: dict[Method | Composition | None, Step] = {}
@@ -203,6 +214,7 @@ class System:
         parameters: str | Iterable[str] = "",
         discrete: bool = False,
         name: str | None = None,
+        mass: ArrayLike | None = None,
     ) -> System:
         """A system whose function is a CasADi graph already.
 
@@ -210,14 +222,14 @@ class System:
         ----------
         graph : casadi.Function
             (t, x, u, p) → f, an SX function with one dense column as output.
-        states, controls, parameters, discrete, name
+        states, controls, parameters, discrete, name, mass
             As for `System`.
 
         Returns
         -------
         System
         """
-        system = cls(GraphFunction(graph), states, controls, parameters, discrete, name or graph.name())
+        system = cls(GraphFunction(graph), states, controls, parameters, discrete, name or graph.name(), mass)
         system._graph = graph
         return system
 
@@ -265,6 +277,25 @@ class System:
     def discrete(self) -> bool:
         """Whether f returns the next state."""
         return self._discrete
+
+    @property
+    def mass(self) -> NDArray[np.float64] | None:
+        """The mass matrix M (n, n) of M ẋ = f, read-only; None for ẋ = f."""
+        return self._mass
+
+    def _checked_mass(self, mass: ArrayLike) -> NDArray[np.float64]:
+        M = np.array(mass, dtype=np.float64, order="C")
+        if self.discrete:
+            raise InputError(f"system {self.name!r} is discrete: it has no derivative for a mass matrix to multiply.")
+        if M.shape != (self.n, self.n):
+            raise InputError(
+                f"mass has shape {M.shape}; system {self.name!r} has {self.n} states. Pass a matrix of shape "
+                f"({self.n}, {self.n})."
+            )
+        if not np.isfinite(M).all():
+            raise InputError(f"mass of system {self.name!r} has an entry that is not finite.")
+        M.setflags(write=False)
+        return M
 
     @property
     def traced(self) -> bool:
@@ -334,7 +365,7 @@ class System:
         Raises
         ------
         InputError
-            If a continuous system gets no explicit method.
+            If a continuous system gets no method, or one with a mass matrix an explicit method.
         """
         key = None if self.discrete else method
         if key not in self._steps:
@@ -380,9 +411,11 @@ class System:
                 "`method(name)` finds one by name."
             )
         if not method.explicit:
+            return ImplicitStep(self.graph, self._mass, method, self.name)
+        if self._mass is not None:
             raise InputError(
-                f"system {self.name!r}: {method.name} is a collocation method, whose stages are equations that a "
-                "solver must satisfy. Roll out with an explicit one: RK4, DOPRI5, DOP853."
+                f"system {self.name!r} has a mass matrix, M ẋ = f, and {method.name} is an explicit method for ẋ = f. "
+                "Use an implicit one: RODAS5P or radau(3)."
             )
         return TracedStep(explicit_step(self.graph, method.A, method.b, method.c), self.name)
 
@@ -393,8 +426,8 @@ class System:
         if self._own_step is not None:
             return _from_step, (self._own_step, self._f, names, self.name)
         if isinstance(self._f, GraphFunction) or not _travels(self._f):
-            return _from_graph, (self.graph.serialize(), names, self.discrete, self.name)
-        return System, (self._f, *names, self.discrete, self.name)
+            return _from_graph, (self.graph.serialize(), names, self.discrete, self.name, self._mass)
+        return System, (self._f, *names, self.discrete, self.name, self._mass)
 
     def __repr__(self) -> str:
         kinds = "; ".join(f"{kind}s: {names}" for kind, names in self._names.items() if names.labels)
@@ -426,11 +459,11 @@ def _travels(f: Callable[..., Any]) -> bool:
     return True
 
 
-def _from_graph(text: str, names: tuple[Any, Any, Any], discrete: bool, name: str) -> System:
+def _from_graph(text: str, names: tuple[Any, Any, Any], discrete: bool, name: str, mass: Any) -> System:
     states, controls, parameters = names
     return System.from_graph(
         ca.Function.deserialize(text), states=states, controls=controls, parameters=parameters, discrete=discrete,
-        name=name,
+        name=name, mass=mass,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from numba import njit
 
 from adjoint.check import check_gradient
 from adjoint.errors import AdjointError, InputError
-from adjoint.method import EXPLICIT, RK4, gauss
+from adjoint.method import EXPLICIT, RK4
 from adjoint.native import lane_width
 from adjoint.sweeps import hessian_vector, linearize, rollout, sweep, tangent
 from adjoint.system import System
@@ -579,7 +579,6 @@ def test_what_a_system_with_kernels_lacks_is_said(network):
         (dict(t=[0, np.inf]), "t of system"),
         (dict(steps=3), "both t and steps"),
         (dict(method="rk4"), "steps by a Method such as RK4; got 'rk4'"),
-        (dict(method=gauss(2)), "collocation"),
         (dict(x0=np.ones((3, 2)), u=np.ones((4, 30, 2))), "batch sizes differ: x0 has 3, u has 4"),
         (dict(x0=np.ones((0, 2))), "batch of no paths"),
     ],

@@ -184,6 +184,11 @@ class OptimalControlProblem:
             raise InputError(
                 f"OptimalControlProblem: the first argument is {type(system).__name__}; expected an adjoint.System."
             )
+        if system.mass is not None:
+            raise InputError(
+                f"OptimalControlProblem: system {system.name!r} has a mass matrix, and the transcriptions are for "
+                "ẋ = f. Solve its equations for ẋ, and put algebraic states into controls with path constraints."
+            )
         wanted_most = maximize is not None and maximize is not False
         if minimize is not None and wanted_most:
             raise InputError(

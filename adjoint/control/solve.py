@@ -252,6 +252,11 @@ def _scheme(
         raise InputError(
             f"solve: method is {method!r}; expected an adjoint.Method such as adjoint.RK4 or adjoint.gauss(3)."
         )
+    if scheme.kind == "rosenbrock":
+        raise InputError(
+            f"solve: {scheme.name} is a Rosenbrock method, which integrates and does not transcribe. Use gauss(s), "
+            "radau(s) or an explicit method."
+        )
     if not isinstance(substeps, int) or substeps < 1:
         raise InputError(f"solve: substeps is {substeps!r}; expected a positive integer.")
     if substeps > 1 and (scheme.kind == "collocation" or phase.system.discrete):

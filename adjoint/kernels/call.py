@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 
 from adjoint.kernels.jit import jit
 
-__all__ = ["address_of", "call", "matrix", "view"]
+__all__ = ["address_of", "call", "complexes", "integers", "matrix", "number_of", "view"]
 
 
 @intrinsic
@@ -58,14 +58,42 @@ def address_of(typingctx: Any, array: Any, offset: Any) -> Any:
     return signature, codegen
 
 
+def _pointer_to(number: Any) -> Any:
+    @intrinsic
+    def pointer(typingctx: Any, address: Any) -> Any:
+        signature = types.CPointer(number)(types.int64)
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+
+        return signature, codegen
+
+    return pointer
+
+
+_pointer, _whole, _complex = _pointer_to(types.float64), _pointer_to(types.int64), _pointer_to(types.complex128)
+
+
 @intrinsic
-def _pointer(typingctx: Any, address: Any) -> Any:
-    signature = types.CPointer(types.float64)(types.int64)
+def number_of(typingctx: Any, pointer: Any) -> Any:
+    """The address (int64) that a pointer is."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+        return builder.ptrtoint(values[0], ir.IntType(64))
 
-    return signature, codegen
+    return types.int64(pointer), codegen
+
+
+@jit
+def integers(address, size):
+    """The `size` int64 numbers at `address`, likewise."""
+    return carray(_whole(address), (size,))
+
+
+@jit
+def complexes(address, size):
+    """The `size` complex numbers at `address`, likewise."""
+    return carray(_complex(address), (size,))
 
 
 @jit

@@ -25,7 +25,7 @@ from numba.core.dispatcher import Dispatcher
 
 from adjoint.native.cache import folder
 
-__all__ = ["jit", "jit_exact", "jit_inline", "jit_piece", "jit_reassociating", "jit_wrapper"]
+__all__ = ["jit", "jit_exact", "jit_inline", "jit_part", "jit_piece", "jit_reassociating", "jit_wrapper"]
 
 
 _PACKAGE = Path(__file__).parents[1]
@@ -118,10 +118,8 @@ class _Cache(caching.FunctionCache):
                           "folder that can be written.", stacklevel=2)
 
 
-def _compiled(function: Callable[..., Any], fastmath: set[str], inline: str = "never", whole: bool = False) -> Any:
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, inline=inline, forceinline=whole)(
-        function
-    )
+def _compiled(function: Callable[..., Any], fastmath: set[str], inline: str = "never", **options: bool) -> Any:
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, inline=inline, **options)(function)
     if not numba.config.DISABLE_JIT:
         try:
             dispatcher._cache = _Cache(function)
@@ -152,7 +150,7 @@ def jit_piece(function: Callable[..., Any]) -> Any:
     own surroundings; the linker takes the copy that was loaded first, and a process that compiles the cell would round
     otherwise than one that reads it from disk.
     """
-    return _compiled(function, {"contract", "reassoc", "nsz"}, whole=True)
+    return _compiled(function, {"contract", "reassoc", "nsz"}, forceinline=True)
 
 
 def jit_inline(function: Callable[..., Any]) -> Any:
@@ -160,6 +158,13 @@ def jit_inline(function: Callable[..., Any]) -> Any:
     saves seconds.
     """
     return _compiled(function, {"contract"}, "always")
+
+
+def jit_part(function: Callable[..., Any]) -> Any:
+    """The same as `jit_exact` for what only kernels call: without the wrappers that would let Python call it, whose
+    compilation costs as much as that of the function.
+    """
+    return _compiled(function, set(), no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def jit_wrapper(wrapper: Callable[..., Any]) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjoint.kernels import grid as kernels
+from adjoint.kernels.stiff import DIVERGED, SINGULAR
 from adjoint.ode.events import Watcher
 from adjoint.ode.pieces import Occurrence, Piece
 from adjoint.ode.run import Control, Runner, Walk, new_walk, walk
@@ -166,6 +167,16 @@ def sentence(status: int, way: Walk, system: System) -> str:
         return (
             f"Stopped {at}: the step became too short for double precision; {where}. A singularity, a jump of f, or a "
             "tolerance below rounding?"
+        )
+    if status == SINGULAR:
+        return (
+            f"Stopped {at}: the matrix M/(γh) - ∂f/∂x of the implicit step is singular however short the step; {where}."
+            " Is the index of the system higher than 1, or an equation missing?"
+        )
+    if status == DIVERGED:
+        return (
+            f"Stopped {at}: Newton's method for the stages does not converge however short the step; {where}. Does f "
+            "jump or blow up there? Give the times of jumps as knots."
         )
     return (
         f"Stopped {at}: beyond, f or the state is not finite however short the step; {where}. Does the solution blow "

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjoint.kernels import grid as kernels
+from adjoint.method import Method
 from adjoint.step import MachineCode, Step
 
 __all__ = ["Control", "Points", "Runner", "Walk", "Watch", "walk"]
@@ -114,6 +115,7 @@ class Runner(Protocol):
     """A method at work on a system; see the header. One per system and method, shared by threads."""
 
     step: Step
+    method: Method
 
     @property
     def step_code(self) -> MachineCode:

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from adjoint.errors import InputError
-from adjoint.method import Method
+from adjoint.method import Automatic, Method
+from adjoint.ode.automatic import DetectingRunner
 from adjoint.ode.explicit import ExplicitRunner
+from adjoint.ode.implicit import ImplicitRunner
 from adjoint.ode.run import Runner
 from adjoint.system import System
 
 __all__ = ["runner"]
 
 
-def runner(system: System, method: Method) -> Runner:
+def runner(system: System, method: Method | Automatic) -> Runner:
     """The runner of a method on a system; made once and kept with the system.
+
+    An automatic method is its explicit one, which raises `StiffError`; or the implicit one if there is a mass matrix.
 
     Raises
     ------
     InputError
         If the system is discrete, or the method cannot find a grid.
     """
-    if not isinstance(method, Method):
-        raise InputError(f"method is {method!r}; expected a Method such as TSIT5, DOPRI5 or DOP853.")
+    if not isinstance(method, Method | Automatic):
+        raise InputError(f"method is {method!r}; expected a Method such as TSIT5, DOP853, RODAS5P, radau(3), or AUTO.")
     if system.discrete:
         raise InputError(
             f"system {system.name!r} is discrete: its steps are what it is. Use rollout(system, x0, u, p=p)."
         )
-    made: Runner = system.keep((ExplicitRunner, method), lambda: ExplicitRunner(system, method))
+    if isinstance(method, Automatic):
+        if system.mass is not None:
+            return runner(system, method.implicit)
+        detecting: Runner = system.keep((DetectingRunner, method), lambda: DetectingRunner(system, method))
+        return detecting
+    family = ExplicitRunner if method.explicit else ImplicitRunner
+    made: Runner = system.keep((family, method), lambda: family(system, method))
     return made

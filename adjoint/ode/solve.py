@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import block_diag
 
 from adjoint.errors import InputError
-from adjoint.method import TSIT5, Method
+from adjoint.method import TSIT5, Automatic, Method
 from adjoint.ode import given
+from adjoint.ode.automatic import StiffError
 from adjoint.ode.course import follow
 from adjoint.ode.events import Event, Watcher, events_of
 from adjoint.ode.pieces import Piece, evaluate, locate
@@ -41,7 +43,7 @@ def solve_ivp(
     u: ArrayLike | None = None,
     p: ArrayLike | None = None,
     knots: ArrayLike | None = None,
-    method: Method = TSIT5,
+    method: Method | Automatic = TSIT5,
     rtol: float = 1e-6,
     atol: ArrayLike = 1e-9,
     t_eval: ArrayLike | None = None,
@@ -70,7 +72,8 @@ def solve_ivp(
         Times between which u is held, or where f has a kink in time: the grid includes them. (What jumps in time is
         best a control: a step up to the jump must not see the value after it.)
     method : Method
-        An explicit method with an error estimate: TSIT5, DOPRI5, DOP853, BS3.
+        With an error estimate. Explicit: TSIT5, DOPRI5, DOP853, BS3. For stiff systems and mass matrices: RODAS5P, or
+        radau(3) and radau(5) for sharp tolerances. AUTO begins with TSIT5 and turns to RODAS5P if the system is stiff.
     rtol, atol : float, and float or array_like (n,)
         Tolerance per step; a state with an infinite atol is not controlled.
     t_eval : array_like (K,), optional
@@ -126,7 +129,15 @@ def solve_ivp(
     engine = runner(full, method)
     happenings = events_of(events)
     watcher = Watcher(full, happenings, n) if happenings else None
-    course = follow(engine, start, stops, U, parameters, options, which, full, method, watcher, max_events)
+    try:
+        course = follow(engine, start, stops, U, parameters, options, which, full, engine.method, watcher, max_events)
+    except StiffError as stiff:
+        assert isinstance(method, Automatic)
+        engine = runner(full, method.implicit)
+        course = follow(engine, start, stops, U, parameters, options, which, full, engine.method, watcher, max_events)
+        course = course._replace(
+            message=f"{course.message} Stiff from t = {stiff.found.t:.3g} on, so solved by {engine.method.name}."
+        )
 
     pieces, places = course.pieces, None
     if outputs is None:
@@ -142,7 +153,7 @@ def solve_ivp(
     accepted = sum(len(piece.path) for piece in pieces)
     return OdeSolution(
         t, x, integral, course.status, course.message, course.nfev, accepted, course.tried - accepted, pieces, made,
-        method, options.rtol, options.atol[:n], held, engine, places, course.occurrences, watcher,
+        engine.method, options.rtol, options.atol[:n], held, engine, places, course.occurrences, watcher,
     )  # fmt: skip
 
 
@@ -163,6 +174,8 @@ def with_integral(system: System, running: Callable[..., Any]) -> System:
             return [system.f(t, x[:-1], u, p), rate(t, x[:-1], u, p)]
 
         label = next(name for name in ("integral", "integral_", "integral__") if name not in system.states)
-        kept[:] = running, System(f, (*system.states, label), system.controls, system.parameters, name=system.name)
+        mass = None if system.mass is None else block_diag(system.mass, 1.0)
+        states = (*system.states, label)
+        kept[:] = running, System(f, states, system.controls, system.parameters, name=system.name, mass=mass)
     made: System = kept[1]
     return made
