@@ -177,14 +177,14 @@ def checkpointed(
             continue
         x = run.states(action)
         if action.last == grid.N:  # the end of the run, which is reached once: J, and its seeds
-            end = run.layout.unpack(x[:, -1], run.paths)
+            end = run.by_path(x[:, -1]).copy()
             value, last_seed, s = _at_the_end(phi, grid.t1, end, probe.p, n)
             gp = run.layout.parameter_seed(s)
             if dx is not None and not callable(dx):
                 last_seed[:, :n] += _seed("dx", dx, end[:, :n].shape, system, batch)
         own = None
         if callable(dx):
-            states = run.layout.unpack(x, run.paths)[:, : None if action.last == grid.N else -1, :n]
+            states = run.by_path(x)[:, : None if action.last == grid.N else -1, :n]
             own = np.zeros((*states.shape[:-1], size))
             q = dx(action.first, states if batch is not None else states[0])
             own[..., :n] = _seed(f"dx({action.first}, x)", q, states.shape, system, batch)
@@ -250,7 +250,7 @@ class _Run:
         numbers = 8 * math.prod(layout.shape(self.paths, 1, 1))
         knot = numbers * self.size
         per_step = knot + 24 + 16 * layout.pack(start).shape[-1] * isinstance(layout, Lanes)
-        per_step += 3 * numbers * system.m + (4 * knot if seeded else 0)
+        per_step += 5 * numbers * system.m + (6 * knot if seeded else 0)  # as they pass through the layout
         fixed, grain = OVERHEAD + 8 * knot, 1
         if cell is not None:
             grain = chunk(rows)
@@ -297,11 +297,15 @@ class _Run:
         # λ is kept at two knots, k mod 2: λ_first ends up in the first place.
         self.step.backward(t, h, x, self._u(first, last), self.p, q, self.r, self.lam, gu, gp)
         if self.given.wanted:
-            self.given.collect(first, self.layout.unpack(gu, self.paths))
+            self.given.collect(first, self.by_path(gu))
 
     def costate(self) -> Array:
         """λ at the first knot of the segment that was swept last: (paths, size)."""
-        return self.layout.unpack(self.lam[:, 0], self.paths)
+        return self.by_path(self.lam[:, 0])
+
+    def by_path(self, a: Array) -> Array:
+        """(paths, …), perhaps a view."""
+        return self.layout.unpack(np.ascontiguousarray(a), self.paths)
 
     def _forward(self, first: int, last: int, start: Array) -> Array:
         shape = self.layout.shape(self.paths, last - first + 1, self.size)
@@ -313,7 +317,7 @@ class _Run:
         self.reached = max(self.reached, last)
         if bad >= 0:
             block, k = divmod(bad, last - first)
-            states = self.layout.unpack(x[block : block + 1, k + 1], self.paths)
+            states = self.layout.unpack(np.ascontiguousarray(x[block : block + 1, k + 1]), self.paths)
             path, e = (int(i) for i in np.argwhere(~np.isfinite(states))[0])
             name = self.system.states[e] if e < self.system.n else "running cost"
             which = "" if self.batch is None else f" of path {min(block * len(states) + path, self.batch - 1)}"

@@ -34,8 +34,7 @@ __all__ = ["Advance", "Reverse", "Schedule", "in_bytes", "plan"]
 
 SETTLED = -1  # the place of a state that is used at once and not kept
 
-CALL = 1 << 18  # starting a compiled loop takes as long as the steps over so many bytes of states
-CACHE = 1 << 19  # a segment of more bytes does not stay in the second-level cache between its run and its sweep
+CALL = 1 << 16  # starting the loops of a segment takes about as long as the steps of one that has so many bytes
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -166,8 +165,8 @@ def plan(N: int, knot: int, step: int, memory: int, fixed: int = 0, grain: int =
         if places < 1:
             break
         schedule = Schedule(N, segment, int(min(places, -(-N // segment))))
-        cost = (schedule.forward + 2) * (1 + CALL / (segment * step)) * (1 if segment * step <= CACHE else 1.2)
-        if cost < least:
+        cost = (schedule.forward + 2) * (1 + CALL / (segment * step))
+        if cost < 0.99 * least:  # for less than that, no more memory
             best, least = schedule, cost
     if best is None:
         needed = fixed + 3 * knot + min(grain, N) * step
