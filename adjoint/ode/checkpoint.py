@@ -6,7 +6,8 @@ The sweep is the one of `adjoint.sweep`, segment after segment from the last to 
 costate λ to the one before it, where it is the seed of the last knot, and both add to the same ∂J/∂p. Only a few
 states are kept; the others are computed again when their segment comes to be reversed (`adjoint.ode.schedule`). The
 same operations on the same numbers in the same order: the gradient has the bits of the sweep that keeps all states.
-For recurrent cells, whose work is done in chunks of steps, segments are multiples of a chunk for this reason.
+For recurrent cells, whose work is done in chunks of steps, segments are multiples of a chunk for this reason. (One
+exception: where more paths than a vector register has lanes share one p, their sum is taken in another order.)
 
 The running cost is one more state, x_{n+1}, which the method integrates (a map: sums) along with the others:
 
@@ -44,7 +45,7 @@ __all__ = ["Checkpointed", "checkpointed", "step_with_running"]
 Array = NDArray[np.float64]
 ControlsLike = ArrayLike | Callable[[int, int], ArrayLike] | None
 
-OVERHEAD = 16_000  # bytes for Python's own objects
+OVERHEAD = 20_000  # bytes for the objects of Python
 
 
 @dataclass(frozen=True, eq=False)

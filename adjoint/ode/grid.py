@@ -199,6 +199,6 @@ def controls(
     if array.ndim in (2, 3) and array.shape[-2:] == (N, m):
         return _Given(array, paths)
     raise InputError(
-        f"u has shape {np.shape(u)}; system {system.name!r} has {m} controls and the run {N} steps: pass ({m},) for a "
+        f"u has shape {array.shape}; system {system.name!r} has {m} controls and the run {N} steps: pass ({m},) for a "
         f"constant, ({N}, {m}), (batch, {N}, {m}), or a function u(first, last)."
     )
