@@ -39,12 +39,12 @@ LAYER = {
     "step": NOUNS, "sweeps": NOUNS, "symplectic": NOUNS, "system": NOUNS, "trajectory": NOUNS,
     "ode": ANALYSIS, "recurrent": ANALYSIS,
     "control": CONTROL,
-    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "problem_file": FACES, "problems": FACES,
-    "progress": FACES,
+    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "plot_fit": FACES, "problem_file": FACES,
+    "problems": FACES, "progress": FACES,
     "__init__": PUBLIC, "__main__": PUBLIC,
 }
 # A solution shows its own picture; the import waits in the method until someone asks for it.
-UPWARDS = {("control/solution.py", "adjoint.plot")}
+UPWARDS = {("control/solution.py", "adjoint.plot"), ("ode/fit_result.py", "adjoint.plot_fit")}
 
 # The compiled loops are functions over arrays. These modules are about compiling them, and may be ordinary Python.
 COMPILERS = {"announce.py", "blas.py", "jit.py", "__init__.py"}

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -170,7 +170,8 @@ def fit(
         theta, success = watch.best, False
         message = f"interrupted after {watch.count} evaluations; these are the best values so far."
     return _result(problem, theta, lower, upper, success, message, watch, started, dict(
-        system=system, given=given, bounds=bounds, shooting=shooting, by=by, solver=solver, fixed=fixed))  # fmt: skip
+        experiments=given, fixed=fixed.replace(",", " ").split() if isinstance(fixed, str) else list(fixed),
+        bounds=bounds, shooting=shooting, by=by, solver=solver))  # fmt: skip
 
 
 # ---- the outer solvers ---------------------------------------------------------------------------
@@ -226,7 +227,7 @@ def _multipliers(
     problem: Residuals, theta: Array, lower: Array, upper: Array, how: GaussNewton, watch: _Watch
 ) -> Outcome:
     r, c = problem.values(theta)
-    rho = float(np.clip((r @ r) / max(c @ c, 1e-12), 1.0, 1e6))
+    rho = float(np.clip(float(r @ r) / max(float(c @ c), 1e-12), 1.0, 1e6))
     lam = np.zeros(c.size)
     gap = math.inf
     for _ in range(how.multipliers):
@@ -234,7 +235,7 @@ def _multipliers(
 
         def residuals(z: Array, root: float = root, shift: Array = shift) -> Array:
             r, c = problem.values(z)
-            watch(z, 0.5 * float(r @ r + rho * (c @ c)))
+            watch(z, 0.5 * float(r @ r + root**2 * (c @ c)))
             return np.concatenate([r, root * (c + shift)])
 
         def jacobian(z: Array, root: float = root) -> Array:
@@ -243,7 +244,8 @@ def _multipliers(
 
         left = how.max_evaluations - watch.count
         if left <= 0:
-            return theta, f"stopped after {watch.count} evaluations with gaps of {gap:.1e}; raise max_evaluations.", False
+            message = f"stopped after {watch.count} evaluations with gaps of {gap:.1e}; raise max_evaluations."
+            return theta, message, False
         before, gap_before = theta, gap
         theta = _least_squares(residuals, jacobian, theta, lower, upper, how, left).x
         _, c = problem.values(theta)
@@ -256,9 +258,10 @@ def _multipliers(
             rho = min(10 * rho, 1e12)
         watch.least = math.inf  # costs of another ρ do not compare
     success = gap <= 100 * how.gap
-    return theta, "converged." if success else (
-        f"stopped with gaps of {gap:.1e} between the intervals of multiple shooting; give a better guess, or other nodes."
-    ), success  # fmt: skip
+    message = "converged." if success else (
+        f"stopped with gaps of {gap:.1e} between the intervals of shooting; give a better guess, or other nodes."
+    )  # fmt: skip
+    return theta, message, success
 
 
 def _quasi_newton(
@@ -304,8 +307,8 @@ def _first_run(problem: Residuals, theta: Array) -> None:
         if not np.isfinite(y[e.mask[interval.rows]]).all():
             k = int(np.argwhere(~np.isfinite(y) & e.mask[interval.rows])[0, 0])
             raise AdjointError(
-                f"experiment {interval.experiment}: at t = {e.t[interval.rows][k]:g} the model from the guess is not "
-                f"positive, or not finite, and has no {'logarithm' if e.logarithmic else 'residual'}. Give a better guess."
+                f"experiment {interval.experiment}: at t = {e.t[interval.rows][k]:g} the model from the guess has no "
+                f"finite {'logarithm' if e.logarithmic else 'value'}. Give a better guess."
             )
 
 
@@ -326,29 +329,19 @@ def _result(
         y = left * e.sigma + np.where(e.mask, e.values, np.nan)
         fitted.append(np.exp(y) if e.logarithmic else y)
     named, x0 = problem.named, []
-    for i, e in enumerate(problem.experiments):
+    for i in range(len(problem.experiments)):
         first = next(interval for interval in problem.intervals if interval.experiment == i)
         x0.append(problem.start(first, theta))
     p = problem.parameters(theta)
-
-    def refit(name: str, value: float) -> float:
-        guess = p.copy()
-        guess[system.parameters.index(name)] = value
-        fixed = request["fixed"]
-        names = fixed.replace(",", " ").split() if isinstance(fixed, str) else list(fixed)
-        again = [replace(e, x0=x) for e, x in zip(request["given"], x0, strict=True)]
-        limits = {k: v for k, v in (request["bounds"] or {}).items() if k != name}
-        return fit(system, again, guess, fixed=[*names, name], bounds=limits, shooting=request["shooting"],
-                   by=request["by"], solver=request["solver"]).cost  # fmt: skip
-
-    system = problem.system
     with np.errstate(invalid="ignore"):
         stderr = np.sqrt(np.diag(width.covariance))
+    # Nothing is known better than to a rounding error, even if it grows by e^60 until it is measured.
+    stderr = np.maximum(stderr, np.where(at_bound[:named], 0.0, np.spacing(np.abs(theta[:named]))))
     return FitResult(
         tuple(problem.names), theta[:named].copy(), stderr, width.covariance, p, tuple(x0), tuple(residuals),
         tuple(fitted), float(r @ r), r.size - width.rank, width.scale, width.condition,
         float(np.abs(c).max(initial=0.0)), at_bound[:named], known, success, message, width.warnings, watch.count,
-        time.perf_counter() - started, theta, problem, refit,
+        time.perf_counter() - started, theta, problem, request,
     )  # fmt: skip
 
 

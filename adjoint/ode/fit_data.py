@@ -150,7 +150,7 @@ def prepare(system: System, experiment: Experiment, number: int) -> Prepared:
     if x0.shape != (n,):
         raise InputError(f"x0 of {which} has shape {x0.shape}; system {system.name!r} has {n} states "
                          f"({system.describe('state')}): known values, or guesses of the free ones.")  # fmt: skip
-    free = []
+    free: list[int] = []
     for name in e.free.replace(",", " ").split() if isinstance(e.free, str) else e.free:
         kind, index = system.index(name)
         if kind != "state":
@@ -199,7 +199,9 @@ def prepare(system: System, experiment: Experiment, number: int) -> Prepared:
         try:
             sigma = np.array(np.broadcast_to(np.asarray(e.sigma, np.float64), y.shape))
         except ValueError as error:
-            raise InputError(f"sigma of {which} has shape {np.shape(e.sigma)}; it must broadcast to {y.shape}.") from error
+            raise InputError(
+                f"sigma of {which} has shape {np.shape(e.sigma)}; it must broadcast to {y.shape}."
+            ) from error
         if not (np.isfinite(sigma[mask]) & (sigma[mask] > 0)).all():
             raise InputError(f"sigma of {which} has an entry that is not positive and finite.")
     u = None if e.u is None else _finite(f"u of {which}", e.u)

@@ -88,10 +88,10 @@ class Residuals:
         self.system, self.experiments, self.p, self.free, self.by = system, experiments, p, free, by
         self.names = [system.parameters[i] for i in free]
         theta = list(p[free])
-        starts: list[Array] = []
+        starts: list[NDArray[np.int64]] = []
         several = len(experiments) > 1
         for i, e in enumerate(experiments):  # what has a name comes first
-            at = np.full(system.n, -1)
+            at = np.full(system.n, -1, np.int64)
             at[e.free] = np.arange(e.free.size) + len(theta)
             theta += list(e.x0[e.free])
             self.names += [f"{system.states[j]}({e.t0:g})" + (f" of {i}" if several else "") for j in e.free]
@@ -102,7 +102,7 @@ class Residuals:
             edges = np.concatenate([[e.t0], inner, [e.t1]])
             for first, (a, b) in enumerate(itertools.pairwise(edges)):
                 last = b == edges[-1]
-                after = None if last else np.arange(system.n) + len(theta)
+                after = None if last else np.arange(len(theta), len(theta) + system.n, dtype=np.int64)
                 if not last:
                     theta += list(np.asarray(e.guess(float(b)), np.float64).reshape(system.n))
                 low = 0 if first == 0 else int(np.searchsorted(e.t, a, side="right"))
@@ -113,11 +113,8 @@ class Residuals:
         self.theta = np.array(theta, np.float64)
         self.sizes = np.ones(system.n)  # of the states, for the continuity
         if any(len(inner) for inner in nodes):
-            seen = np.array([interval_guess for interval_guess in self._node_states()])
-            self.sizes = np.maximum(np.abs(seen).max(axis=0), 1e-3 * max(np.abs(seen).max(), 1e-300))
-
-    def _node_states(self) -> list[Array]:
-        return [self.start(interval, self.theta) for interval in self.intervals]
+            seen = np.abs([self.start(interval, self.theta) for interval in self.intervals])
+            self.sizes = np.maximum(seen.max(axis=0), 1e-3 * max(seen.max(), 1e-300))
 
     @property
     def shooting(self) -> bool:
@@ -209,7 +206,7 @@ class Residuals:
         at = 0
         for interval in self.intervals:
             mask = self.experiments[interval.experiment].mask[interval.rows]
-            count = np.count_nonzero(mask)
+            count = int(np.count_nonzero(mask))
             filled[interval.experiment][interval.rows][mask] = r[at : at + count]
             at += count
         return filled

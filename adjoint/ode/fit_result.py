@@ -13,8 +13,8 @@ D. M. Bates, D. G. Watts, Nonlinear Regression Analysis and its Applications, Wi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ def spread(residuals: Residuals, theta: Array, at_bound: NDArray[np.bool_], know
     D = np.where(theta != 0, np.abs(theta), 1.0)
     moving = ~at_bound
     J, C = (here.J * D)[:, moving], (here.J_c * D)[:, moving]
-    Z = linalg.null_space(C, rcond=1e-13) if len(C) else np.eye(J.shape[1])
+    # C has full rank, as each interval ends in an unknown of its own; but hardly where the system explodes.
+    Z = linalg.qr(C.T)[0][:, len(C) :] if len(C) else np.eye(J.shape[1])
     F = J @ Z
     _, S, Vt = np.linalg.svd(F, full_matrices=True)
     S = np.concatenate([S, np.zeros(Vt.shape[0] - S.size)])
@@ -78,14 +79,15 @@ def spread(residuals: Residuals, theta: Array, at_bound: NDArray[np.bool_], know
     W = (Z @ Vt.T)[: named - int(at_bound[:named].sum())]  # the named part of each direction
     covariance = np.zeros((named, named))
     into = np.flatnonzero(moving[:named])
-    factor = 0.0 if not seen.any() else scale * W[:, seen] / S[seen]
-    covariance[np.ix_(into, into)] = np.atleast_2d(factor @ factor.T) if seen.any() else 0.0
+    factor = scale * W[:, seen] / S[seen]
+    covariance[np.ix_(into, into)] = factor @ factor.T
     covariance *= np.outer(D[:named], D[:named])
     warnings = []
     for j in np.flatnonzero(DIM * max(S.max(initial=0.0), np.finfo(float).tiny) > S):
         w = W[:, j] / max(np.abs(W[:, j]).max(initial=0.0), 1e-300)
         part = np.flatnonzero(np.abs(w) > 0.05)
-        if S[j] <= BLIND * S.max(initial=0.0):
+        blind = S[j] <= BLIND * S.max(initial=0.0)
+        if blind:
             where = into[part]
             covariance[where, where] = np.inf
             verb = "say nothing about"
@@ -96,10 +98,12 @@ def spread(residuals: Residuals, theta: Array, at_bound: NDArray[np.bool_], know
         warnings.append(
             f"the measurements {verb} {'' if one else 'one combination: '}"
             + (names[into[part[0]]] if one else f"changing {moved}")
-            + (" leaves the fit as it is" if not one and S[j] <= BLIND * S.max(initial=0.0) else
-               " hardly changes the fit" if not one else "")
-            + f" (singular value {S[j]:.1e} of {S.max():.1e}). Fix a value, measure something else, or simplify the model."
+            + ("" if one else " leaves the fit as it is" if blind else " hardly changes the fit")
+            + f" (singular value {S[j]:.1e} of {S.max():.1e}). Fix a value, measure more, or simplify the model."
         )
+    measured = np.concatenate([(e.values / e.sigma)[e.mask] for e in residuals.experiments])
+    if here.r @ here.r > np.sum((measured - measured.mean()) ** 2):
+        warnings.append("the fit is worse than a constant. The solver is stuck: give a better guess, or shooting=10.")
     if freedom <= 0:
         warnings.append(f"{here.r.size} measurements and {rank} estimates: nothing is left to judge the errors by.")
     condition = math.inf if S.min(initial=np.inf) == 0 else float(S.max(initial=1.0) / S.min(initial=1.0))
@@ -139,6 +143,9 @@ class FitResult:
         What the measurements do not tell.
     evaluations : int
     seconds : float
+    problem : Residuals
+    request : dict
+        The arguments of `fit`.
     """
 
     names: tuple[str, ...]
@@ -163,7 +170,7 @@ class FitResult:
     seconds: float
     theta: Array = field(repr=False)
     problem: Residuals = field(repr=False)
-    refit: Callable[[str, float], float] = field(repr=False)
+    request: Mapping[str, Any] = field(repr=False)
 
     def __post_init__(self) -> None:
         for array in (self.values, self.stderr, self.covariance, self.p, *self.x0, *self.residuals, *self.fitted):
@@ -227,7 +234,7 @@ class FitResult:
         allowed = (self._quantile(level) * self.scale) ** 2
 
         def excess(value: float) -> float:
-            return self.refit(name, value) - self.cost - allowed
+            return self._best_with(name, value) - self.cost - allowed
 
         ends = []
         step = self._quantile(level) * float(self.stderr[i])
@@ -243,6 +250,23 @@ class FitResult:
             else:
                 ends.append(sign * math.inf)
         return ends[0], ends[1]
+
+    def _best_with(self, name: str, value: float) -> float:
+        """The cost of the best fit that keeps one parameter at a value, from here."""
+        from adjoint.ode.fit import fit  # which makes results
+
+        made, system = dict(self.request), self.problem.system
+        p = self.p.copy()
+        p[system.parameters.index(name)] = value
+        made["experiments"] = [replace(e, x0=x) for e, x in zip(made["experiments"], self.x0, strict=True)]
+        made["bounds"] = {key: pair for key, pair in (made["bounds"] or {}).items() if key != name}
+        made["fixed"] = [*made["fixed"], name]
+        if self.problem.named == 1:  # then nothing else is free
+            theta = self.theta.copy()
+            theta[self._index(name)] = value
+            r, _ = self.problem.values(theta)
+            return float(r @ r)
+        return fit(system, p=p, **made).cost
 
     def simulate(self, experiment: int = 0, points: int = 400) -> tuple[Array, Array]:
         """The fitted model between the measurements: times (K,) and what is measured (K, q), logarithms undone.

@@ -123,7 +123,7 @@ class FixedGrid:
         if system.discrete:
             t = np.arange(t0, t1 + 0.5)
             if not np.isin(stops, t).all():
-                raise InputError(f"system {system.name!r} is discrete: its times are {t0:g}, {t0 + 1:g}, …; got others.")
+                raise InputError(f"system {system.name!r} is discrete: expected times {t0:g}, {t0 + 1:g}, …")
         else:
             pieces = [np.linspace(a, b, math.ceil((b - a) / self.step * (1 - 1e-12)) + 1)[:-1]
                       for a, b in itertools.pairwise(stops)]
