@@ -14,8 +14,8 @@ LYNXES = np.array([4, 6.1, 9.8, 35.2, 59.4, 41.7, 19, 13, 8.3, 9.1, 7.4, 8, 12.3
 # Boys in bed each day in a boarding school of 763: British Medical Journal 1 (4 March 1978), 587.
 BOYS = np.array([3, 8, 26, 76, 225, 298, 258, 233, 189, 128, 68, 29, 14, 4.0])
 
-# A common cold on Tristan da Cunha, 1967: infected and recovered by day; H. Shibli et al., Journal of Hygiene 69 (1971),
-# as used by T. Toni et al., Journal of the Royal Society Interface 6 (2009).
+# A common cold on Tristan da Cunha, 1967: infected and recovered by day; H. Shibli et al., Journal of Hygiene 69
+# (1971), as used by T. Toni et al., Journal of the Royal Society Interface 6 (2009).
 COLD = np.array([
     (1, 0), (1, 0), (3, 0), (7, 0), (6, 5), (10, 7), (13, 8), (13, 13), (14, 13), (14, 16), (17, 17), (10, 24), (6, 30),
     (6, 31), (4, 33), (3, 34), (1, 36), (1, 36), (1, 36), (1, 36), (0, 37)], float)
@@ -56,7 +56,8 @@ PINENE = np.array([
     (88.35, 7.3, 2.3, .4, 1.75), (76.4, 15.6, 4.5, .7, 2.8), (65.1, 23.1, 5.3, 1.1, 5.8), (50.4, 32.9, 6, 1.5, 9.3),
     (37.5, 42.7, 6, 1.9, 12), (25.9, 49.1, 5.9, 2.2, 17), (14, 57.4, 5.1, 2.6, 21), (4.5, 63.1, 3.8, 2.9, 25.7)])
 
-# Methanol to hydrocarbons: E. D. Dolan, J. J. Moré, T. S. Munson, Benchmarking Optimization Software with COPS 3.0 (2004).
+# Methanol to hydrocarbons: E. D. Dolan, J. J. Moré, T. S. Munson, Benchmarking Optimization Software with COPS 3.0
+# (2004).
 METHANOL_T = np.array([0, .05, .065, .08, .123, .233, .273, .354, .397, .418, .502, .553, .681, .75, .916, .937, 1.122])
 METHANOL = np.stack([
     [1, .7085, .5971, .5537, .3684, .1712, .1198, .0747, .0529, .0415, .0261, .0208, .0085, .0053, .0019, .0018, .0006],

@@ -18,7 +18,7 @@ from measured import (
     THEOPHYLLINE,
     YEARS,
 )
-from scipy import optimize, stats
+from scipy import linalg, optimize, stats
 
 import adjoint
 from adjoint.errors import AdjointError, InputError
@@ -71,16 +71,19 @@ def residuals_of(by, shooting=1, **more):
 def rk4_residuals(theta, logarithmic):
     """The residuals of `mixed_experiment` by RK4 with steps of 0.05 in plain, complex NumPy."""
     e = mixed_experiment(logarithmic)
-    p, x, t, out = theta[:3], theta[3:5], 0.0, []
+    p, x, t, h, out = theta[:3], theta[3:5], 0.0, 0.05, []
+
+    def f(t, x, u):
+        return np.array(mixed(t, x, u, p))
+
     for k in range(21):
         if np.isclose(t, TIMES, atol=1e-9).any():
             out.append([2 + x[0] * p[2], np.exp(x[1]), 3 + x[0] + t])
-        u, h = U[0 if t < 0.4 - 1e-9 else 1], 0.05
-        f = lambda t, x: np.array(mixed(t, x, u, p))
-        k1 = f(t, x)
-        k2 = f(t + h / 2, x + h / 2 * k1)
-        k3 = f(t + h / 2, x + h / 2 * k2)
-        k4 = f(t + h, x + h * k3)
+        u = U[0 if t < 0.4 - 1e-9 else 1]
+        k1 = f(t, x, u)
+        k2 = f(t + h / 2, x + h / 2 * k1, u)
+        k3 = f(t + h / 2, x + h / 2 * k2, u)
+        k4 = f(t + h, x + h * k3, u)
         x, t = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4), 0.05 * (k + 1)
     y, v = np.array(out), np.asarray(e.values)
     r = (np.log(y) - np.log(v) if logarithmic else y - v) / np.asarray(e.sigma)
@@ -130,7 +133,8 @@ def test_hares_and_lynxes():
     np.testing.assert_allclose(result.x0[0], [34, 5.9], rtol=0.03)
     assert result.scale == pytest.approx(0.25, rel=0.06)
     # An independent solver from elsewhere finds the same place.
-    independent = optimize.least_squares(log_residuals_by_scipy, result.theta * [1.1, 0.9, 1.1, 0.9, 1, 1], x_scale="jac")
+    near = result.theta * [1.1, 0.9, 1.1, 0.9, 1, 1]
+    independent = optimize.least_squares(log_residuals_by_scipy, near, x_scale="jac")
     np.testing.assert_allclose(result.theta, independent.x, rtol=1e-4)
     assert result.cost == pytest.approx(2 * independent.cost, rel=1e-7)
 
@@ -189,8 +193,16 @@ def test_alpha_pinene():
 
     system = adjoint.System(pinene, "y1 y2 y3 y4 y5", parameters="a b c d e")
     result = fit(system, Experiment(PINENE_T, PINENE, x0=[100, 0, 0, 0, 0], t0=0), [1e-4] * 5,
-                 bounds={name: (0, 1) for name in "abcde"}, by=Adaptive(rtol=1e-10))
-    assert result.cost == pytest.approx(19.87216656, abs=2e-7)
+                 bounds=dict.fromkeys("abcde", (0, 1)), by=Adaptive(rtol=1e-10))
+    # COPS 3.0 has 19.8721 by collocation. The system is linear: the matrix exponential gives the digits beyond.
+    def residuals(p):
+        a, b, c, d, e = p
+        A = np.array([[-a - b, 0, 0, 0, 0], [a, 0, 0, 0, 0], [b, 0, -c - d, 0, e], [0, 0, c, 0, 0], [0, 0, d, 0, -e]])
+        return np.concatenate([linalg.expm(A * t)[:, 0] * 100 for t in PINENE_T]) - PINENE.ravel()
+
+    exact = optimize.least_squares(residuals, result.p * 1.1, x_scale="jac", ftol=1e-15, xtol=1e-15, gtol=1e-15)
+    assert result.cost == pytest.approx(19.8721, abs=1e-4)
+    assert result.cost == pytest.approx(2 * exact.cost, rel=1e-8)
     np.testing.assert_allclose(result.p, [5.92584878e-5, 2.96340211e-5, 2.047284e-5, 2.7446793e-4, 3.9979499e-5],
                                rtol=1e-6)
 
@@ -239,8 +251,8 @@ MOMENTS = np.linspace(0.025, 1, 40)
 
 def bock_experiment(noise=0.0, **more):
     truth = np.stack([np.sin(np.pi * MOMENTS), np.pi * np.cos(np.pi * MOMENTS)], axis=1)
-    return Experiment(MOMENTS, truth + noise * np.random.default_rng(0).standard_normal(truth.shape), x0=[0, np.pi], t0=0,
-                      **more)
+    values = truth + noise * np.random.default_rng(0).standard_normal(truth.shape)
+    return Experiment(MOMENTS, values, x0=[0, np.pi], t0=0, **more)
 
 
 @pytest.mark.parametrize("intervals", [10, 20])
@@ -257,7 +269,7 @@ def test_an_unstable_system_by_single_shooting_says_that_it_is_stuck():
 
 
 def test_an_unstable_system_with_noise_and_a_free_start():
-    result = fit(BOCK, bock_experiment(noise=0.05, free="x v"), [1.0], shooting=20)
+    result = fit(BOCK, bock_experiment(noise=0.05, free="x v"), [2.5], shooting=20)
     assert result.success
     low, high = result.intervals(0.99)[0]
     assert low < np.pi < high and result.stderr[0] < 0.01
@@ -272,7 +284,8 @@ def test_the_covariance_is_that_of_curve_fit(known):
     t = np.linspace(0, 3, 15)
     y = 2 * np.exp(-0.8 * t) + 0.05 * np.random.default_rng(3).standard_normal(15)
     sigma = np.linspace(0.03, 0.08, 15) if known else None
-    result = fit(DECAY, Experiment(t, y[:, None], x0=[1], free="x", sigma=None if sigma is None else sigma[:, None]), [1.0])
+    e = Experiment(t, dict(x=y), x0=[1], free="x", sigma=None if sigma is None else sigma[:, None])
+    result = fit(DECAY, e, [1.0])
     values, covariance = optimize.curve_fit(lambda t, k, a: a * np.exp(-k * t), t, y, [1, 1], sigma, known)
     np.testing.assert_allclose(result.values, values, rtol=1e-6)
     np.testing.assert_allclose(result.covariance, covariance, rtol=1e-4)
@@ -396,7 +409,7 @@ def test_limits_are_told():
     assert not result.success and "stopped after 3 evaluations" in result.message
     result = fit(PREY, hares_and_lynxes(), RATES, solver=QuasiNewton(max_iterations=3))
     assert not result.success and "stopped after 3 iterations" in result.message
-    result = fit(BOCK, bock_experiment(), [1.0], shooting=10, solver=GaussNewton(multipliers=1))
+    result = fit(PREY, hares_and_lynxes(), RATES, shooting=4, solver=GaussNewton(multipliers=1))
     assert not result.success and "stopped with gaps" in result.message
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class GaussNewton:
         The largest discontinuity that it may leave, relative to the size of the states.
     """
 
-    max_evaluations: int = 500
+    max_evaluations: int = 1000
     tolerance: float = 1e-12
     multipliers: int = 30
     gap: float = 1e-9
@@ -247,7 +247,8 @@ def _multipliers(
             message = f"stopped after {watch.count} evaluations with gaps of {gap:.1e}; raise max_evaluations."
             return theta, message, False
         before, gap_before = theta, gap
-        theta = _least_squares(residuals, jacobian, theta, lower, upper, how, left).x
+        rough = replace(how, tolerance=max(how.tolerance, min(1e-4, 1e-2 * gap)))  # λ is not known better
+        theta = _least_squares(residuals, jacobian, theta, lower, upper, rough, left).x
         _, c = problem.values(theta)
         gap = float(np.abs(c).max())
         lam += rho * c
