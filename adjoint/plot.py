@@ -149,7 +149,7 @@ def plot_solution(solution: Solution, file: str | Path | None = None) -> Figure:
     sense = "" if problem.sign > 0 else "   (costates and H: of the negated objective, minimised)"
     status = textwrap.fill(solution.status, 40 * columns)
     _title(figure, f"{problem.name}:  cost {solution.cost:.8g}{sense}\n{status}")
-    return _finish(figure, file)
+    return finish(figure, file)
 
 
 def plot_history(solution: Solution, file: str | Path | None = None) -> Figure:
@@ -205,7 +205,7 @@ def plot_history(solution: Solution, file: str | Path | None = None) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=NICE, integer=True))
     status = textwrap.fill(solution.status, 110)
     _title(figure, f"{solution.problem.name}:  {solution.iterations} iterations\n{status}")
-    return _finish(figure, file)
+    return finish(figure, file)
 
 
 # -- what is drawn
@@ -458,7 +458,8 @@ def _title(figure: Figure, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=9, linespacing=1.4, parse_math=False)
 
 
-def _finish(figure: Picture, file: str | Path | None) -> Picture:
+def finish(figure: Picture, file: str | Path | None) -> Picture:
+    """Write the figure where it is wanted, and return it."""
     if file is not None:
         kinds = figure.canvas.get_supported_filetypes()
         suffix = Path(file).suffix.lower().removeprefix(".")

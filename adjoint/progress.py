@@ -1,4 +1,4 @@
-"""The table of iterations that a solve shows while it runs.
+"""The table of iterations that a solve shows while it runs, and a bar for work whose length is known.
 
 A solve calls its progress function with rows of `Solution.HISTORY`; the first seven columns are shown. The iterations
 of every mesh start at 0, so a row that does not continue the last one begins a new mesh. On a terminal the table is
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["LiveProgress", "PlainProgress", "progress"]
+__all__ = ["LiveProgress", "PlainProgress", "bar", "progress"]
 
 TITLES = ("iteration", "cost", "violation", "dual", "mu", "step", "regularisation")
 WIDTHS = (9, 17, 10, 9, 9, 9, 14)
@@ -120,3 +120,39 @@ def progress(sign: float, stream: TextIO | None = None) -> AbstractContextManage
     """The table that suits the stream, by default stderr."""
     stream = sys.stderr if stream is None else stream
     return LiveProgress(sign, stream) if stream.isatty() else PlainProgress(sign, stream)
+
+
+@contextmanager
+def bar(title: str, stream: TextIO | None = None) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work of known length, for example ``with bar("sweep") as show: checkpointed(…, progress=show)``.
+
+    Parameters
+    ----------
+    title : str
+    stream : text file
+        By default stderr. On a terminal the bar is drawn in place, with the time that is left; elsewhere there is a
+        line for every tenth.
+
+    Yields
+    ------
+    callable
+        (done, total) → None.
+    """
+    stream = sys.stderr if stream is None else stream
+    if not stream.isatty():
+        tenth = 0
+
+        def line(done: int, total: int) -> None:
+            nonlocal tenth
+            if done * 10 // total > tenth:
+                tenth = done * 10 // total
+                print(f"{title}: {tenth}0 % of {total}", file=stream, flush=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(file=stream), transient=True) as shown:
+        task = shown.add_task(title, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -40,13 +40,14 @@ LAYER = {
     "names": NOUNS, "step": NOUNS, "sweeps": NOUNS, "symplectic": NOUNS, "system": NOUNS, "trajectory": NOUNS,
     "analysis": ANALYSIS, "ode": ANALYSIS, "recurrent": ANALYSIS,
     "control": CONTROL,
-    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "plot_stability": FACES,
+    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "plot_fit": FACES, "plot_stability": FACES,
     "problem_file": FACES, "problems": FACES, "progress": FACES,
     "__init__": PUBLIC, "__main__": PUBLIC,
 }
-# Solutions and reports on stability show their own pictures; the import waits in the method until someone asks for it.
+# What is looked at shows its own picture; the import waits in the method until someone asks for it.
 UPWARDS = {
     ("control/solution.py", "adjoint.plot"),
+    ("ode/fit_result.py", "adjoint.plot_fit"),
     *((f"analysis/{name}.py", "adjoint.plot_stability") for name in ("filter", "lyapunov", "report")),
 }
 
