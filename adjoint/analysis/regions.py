@@ -190,7 +190,8 @@ class StabilityFunction:
     def __str__(self) -> str:
         if len(self.denominator) == 1:
             return _written(self.numerator)
-        return f"({_written(self.numerator)}) / ({_written(self.denominator)})"
+        above = _written(self.numerator)
+        return f"{f'({above})' if len(self.numerator) > 1 else above} / ({_written(self.denominator)})"
 
 
 @lru_cache(maxsize=256)
