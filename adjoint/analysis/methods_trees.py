@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,17 +144,17 @@ def _grafted(tree: Tree) -> list[Tree]:
     return grown
 
 
-@lru_cache(maxsize=None)
+@cache
 def _nodes(tree: Tree) -> int:
     return 1 + sum(_nodes(part) for part in tree)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _density(tree: Tree) -> int:
     return _nodes(tree) * math.prod(_density(part) for part in tree)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _symmetry(tree: Tree) -> int:
     return math.prod(_symmetry(part) ** k * math.factorial(k) for part, k in Counter(tree).items())
 

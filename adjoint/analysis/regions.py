@@ -65,7 +65,7 @@ class StabilityFunction:
     >>> R = stability_function(RK4)
     >>> print(R)
     1 + z + z²/2 + z³/6 + z⁴/24
-    >>> R(-1.0), round(R.real_interval, 6), round(R.imaginary_interval, 6)
+    >>> float(R(-1.0)), round(R.real_interval, 6), round(R.imaginary_interval, 6)
     (0.375, 2.785294, 2.828427)
     >>> stability_function(gauss(2)).A_stable
     True
@@ -286,18 +286,19 @@ def _first_exit(N: Array, D: Array, theta: Array) -> Array:
         zeros = np.sort(np.where(real, 1 / np.where(real, inverse.real, 1.0), np.inf), axis=1)
     edges = np.concatenate([np.zeros((theta.size, 1)), zeros], axis=1)
 
-    def sign(r: Array) -> Array:
-        powers = np.zeros(r.shape)
+    def value(r: Array) -> Array:
+        total = np.zeros(r.shape)
         for c in reversed(range(degree + 1)):
-            powers = powers * r + Q[:, c : c + 1]
-        return powers
+            total = total * r + Q[:, c : c + 1]
+        return total
 
     last = np.isinf(edges[:, 1:])
     with np.errstate(invalid="ignore"):
         middles = np.where(last, 2 * edges[:, :-1] + 1.0, (edges[:, :-1] + edges[:, 1:]) / 2)
         middles = np.concatenate([middles, 2 * edges[:, -1:] + 1.0], axis=1)  # beyond the last zero
-        negative = (sign(np.where(np.isfinite(middles), middles, 0.0)) < 0) & np.isfinite(middles)
-    some = negative.any(axis=1)
+        known = np.isfinite(middles)
+        negative: NDArray[np.bool_] = np.logical_and(value(np.where(known, middles, 0.0)) < 0, known)
+    some: NDArray[np.bool_] = np.asarray(negative.any(axis=1))
     first = negative.argmax(axis=1)
     rows = np.arange(theta.size)
     low = np.where(first > 0, middles[rows, np.maximum(first - 1, 0)], 0.0)[:, None]
@@ -305,7 +306,7 @@ def _first_exit(N: Array, D: Array, theta: Array) -> Array:
     low, high = np.where(some[:, None], low, 0.0), np.where(some[:, None], high, 0.0)
     for _ in range(64):
         middle = (low + high) / 2
-        inside = sign(middle) >= 0
+        inside = value(middle) >= 0
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     limits[some] = low[some, 0]
     return limits

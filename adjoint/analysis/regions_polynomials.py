@@ -1,7 +1,7 @@
 """Polynomials with rational coefficients: questions about their signs and zeros that are answered exactly.
 
-    sign changes   by Yun's factorisation P = Π P_i^i: P changes its sign at the zeros of the P_i with odd i, and there only
-    how many       zeros of a square-free P lie in (a, b]: Sturm's theorem
+    sign changes   Yun: P = Π P_i^i changes its sign at the zeros of the P_i with odd i, and nowhere else
+    how many       zeros of a square-free P lie in (a, b]: Sturm
     where          bisection with exact signs, to the last bit of a double
     half plane     do all zeros have negative real parts: Routh's array
 

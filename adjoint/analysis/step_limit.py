@@ -4,27 +4,26 @@
     one step        δx_{k+1} = R(hJ) δx_k,          R(hλ) for each eigenvalue
     limit           h* = min over the stable λ of ρ(arg λ) / |λ|
 
-where ρ(θ) is how far the region {|R| <= 1} reaches from 0 in the direction θ. A stable λ (Re λ < 0) decays in the system
-and has to decay in the numbers too. One with Re λ > 0 grows in the system itself, which no step can forbid; it does not
-limit h, and neither does λ = 0. An eigenvalue on the imaginary axis, to rounding, is an undamped oscillation: the end of
-the imaginary interval limits h, and where that is 0 (forward Euler) no step is stable.
+where ρ(θ) is how far the region {|R| <= 1} reaches from 0 in the direction θ. A stable λ (Re λ < 0) decays in the
+system and has to decay in the numbers too. One with Re λ > 0 grows in the system itself, which no step can forbid; it
+does not limit h, and neither does λ = 0. An eigenvalue on the imaginary axis, to rounding, is an undamped oscillation:
+the end of the imaginary interval limits h, and where that is 0 (forward Euler) no step is stable.
 
-Eigenvalues tell what happens in the long run. Where the eigenvectors V are far from orthogonal, perturbations grow first,
-
-    ‖R(hJ)^k‖ <= κ(V) max |R(hλ)|^k
-
-and by as much as κ(V) = ‖V‖ ‖V⁻¹‖ (Bauer and Fike); along a trajectory J changes, and a limit at each point is
-necessary rather than sufficient. Trefethen and Embree, *Spectra and Pseudospectra*, chapters 14–16.
+Eigenvalues tell what happens in the long run. Where the eigenvectors are far from orthogonal, perturbations grow first,
+by max_t ‖exp(tJ)‖, and a step below the limit does not prevent it; along a trajectory J changes, and a limit at each
+point is necessary rather than sufficient. Trefethen and Embree, *Spectra and Pseudospectra*, chapters 14–16.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import expm
 
 from adjoint.analysis.regions import stability_function
 from adjoint.errors import InputError
@@ -38,7 +37,7 @@ __all__ = ["StepLimit", "jacobians", "max_stable_step", "max_stable_step_along"]
 Array = NDArray[np.float64]
 
 AXIS = 1e-12  # |Re λ| below this part of |λ| is rounding: eigenvalues of an undamped oscillator come out like that
-NON_NORMAL = 100.0  # κ(V) from which a sentence says so
+NON_NORMAL = 10.0  # growth from which a sentence says so
 
 _steps: WeakKeyDictionary[System, TracedStep] = WeakKeyDictionary()
 
@@ -63,8 +62,8 @@ class StepLimit:
         All of J at that point.
     growing : bool
         Whether some eigenvalue at some point has a positive real part.
-    condition : float
-        κ(V) at that point: by how much perturbations may grow at first although the step is stable.
+    jacobian : array (n, n)
+        J at that point.
     limits : array (K,)
         The limit at each of the points.
     """
@@ -77,8 +76,24 @@ class StepLimit:
     system: System
     eigenvalues: NDArray[np.complex128]
     growing: bool
-    condition: float
+    jacobian: Array
     limits: Array
+
+    @cached_property
+    def transient(self) -> float:
+        """max_t ‖exp(tJ)‖₂, in the units of the states: by how much perturbations grow before they decay. inf if some
+        eigenvalue has a positive real part.
+        """
+        J = self.jacobian
+        scale = np.abs(J).sum(axis=1).max()
+        decay = self.eigenvalues.real
+        if (decay > AXIS * scale).any():
+            return math.inf
+        slow = np.abs(decay[decay < -AXIS * scale])
+        if not slow.size:
+            return 1.0
+        times = np.geomspace(0.1 / scale, 10 / slow.min(), 60)
+        return float(max(1.0, np.linalg.norm(expm(times[:, None, None] * J), ord=2, axis=(1, 2)).max()))
 
     @property
     def sentence(self) -> str:
@@ -86,7 +101,7 @@ class StepLimit:
         name = f"{self.method.name} on {self.system.name!r}"
         where = f" at t = {self.t:g}" if self.limits.size > 1 else ""
         if self.eigenvalue is None:
-            text = f"{name}: every step is stable; no eigenvalue{where} limits it."
+            text = f"{name}: every step is stable; no eigenvalue limits it."
             if self.growing and not np.isfinite(self.limits).any():
                 text = f"{name}: no stable eigenvalue limits the step; accuracy has to."
         elif self.h == 0:
@@ -103,10 +118,10 @@ class StepLimit:
             )
         if self.growing:
             text += " Some eigenvalues have positive real parts: what grows in the system grows at any step."
-        if self.condition > NON_NORMAL:
+        if NON_NORMAL < self.transient < math.inf:
             text += (
-                f" The Jacobian is far from normal: perturbations may first grow by up to {self.condition:.1e}, "
-                "at shorter steps too."
+                f" The Jacobian is not normal: perturbations first grow by a factor of up to {self.transient:.3g}, at "
+                "shorter steps too."
             )
         return text
 
@@ -158,8 +173,8 @@ def max_stable_step(
     """
     points = _array("x", x, system)
     K = len(points) if points.ndim == 2 else 1
-    points = points.reshape(-1, points.shape[-1]) if points.ndim in (1, 2) and points.size else points
-    if points.ndim != 2 or points.shape[1] != system.n:
+    points = points[None] if points.ndim == 1 else points
+    if points.ndim != 2 or points.shape[1] != system.n or K == 0:
         raise InputError(
             f"max_stable_step: x has shape {np.shape(x)}; system {system.name!r} has {system.n} states: pass "
             f"({system.n},), or (K, {system.n})."
@@ -235,8 +250,8 @@ def jacobians(system: System, t: Array, x: Array, u: Array, p: Array) -> Array:
         raise InputError(_discrete(system))
     if system not in _steps:  # f itself as a step, so that its Jacobian is that of `linearize`, many points a call
         _steps[system] = TracedStep(as_step(system.graph), system.name)
-    arrays = [np.ascontiguousarray(a) for a in (t, np.zeros(len(x)), x, u, p)]
-    return _steps[system].linearize(*arrays, 1 if len(p) > 1 else len(x), False)[0]
+    t, x, u, p = (np.ascontiguousarray(a) for a in (t, x, u, p))
+    return _steps[system].linearize(t, np.zeros(len(x)), x, u, p, 1 if len(p) > 1 else len(x), False)[0]
 
 
 def _limit(system: System, method: Method, t: Array, x: Array, u: Array, p: Array) -> StepLimit:
@@ -272,16 +287,9 @@ def _limit(system: System, method: Method, t: Array, x: Array, u: Array, p: Arra
         system,
         spectrum[knot],
         bool((~nothing & ~on_axis & (spectrum.real > 0)).any()),
-        _condition(J[knot]),
+        J[knot],
         limits,
     )
-
-
-def _condition(J: Array) -> float:
-    """κ(V), columns of length 1."""
-    V = np.linalg.eig(J)[1]
-    s = np.linalg.svd(V, compute_uv=False)
-    return float(s[0] / s[-1]) if s[-1] > 0 else math.inf
 
 
 def _upper(value: complex) -> complex:
@@ -300,8 +308,8 @@ def _complex(value: complex) -> str:
 def _discrete(system: System) -> str:
     explicit = ", ".join(m.name for m in EXPLICIT)
     return (
-        f"max_stable_step: system {system.name!r} is discrete, so its step is what it is; `stability(trajectory)` tells "
-        f"what grows in it. Step limits are for continuous systems under a method such as {explicit}."
+        f"max_stable_step: system {system.name!r} is discrete, so its step is what it is; `stability(trajectory)` "
+        f"tells what grows in it. Step limits are for continuous systems under a method such as {explicit}."
     )
 
 
@@ -311,7 +319,7 @@ def _array(name: str, value: ArrayLike, system: System) -> Array:
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"max_stable_step: {name} is {value!r}, which is no array of real numbers ({error}).") from error
+        raise InputError(f"max_stable_step: {name} is {value!r}; expected an array of numbers ({error}).") from error
     if not np.isfinite(array).all():
         raise InputError(f"max_stable_step: {name} has a value that is not finite; expected finite numbers.")
     return array
