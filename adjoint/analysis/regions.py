@@ -128,7 +128,15 @@ class StabilityFunction:
             product = multiply(P, polynomial(c * (-1) ** k for k, c in enumerate(P)))
             return polynomial(c * (-1) ** k for k, c in enumerate(product[::2]))
 
-        return add(squared(self.denominator), squared(self.numerator), -1)
+        def size(P: Polynomial) -> Array:
+            """The same with all signs positive: what rounding is measured by."""
+            return np.convolve(absolute := np.abs([float(c) for c in P]), absolute)[::2]
+
+        exact = add(squared(self.denominator), squared(self.numerator), -1)
+        sizes = np.zeros(max(len(self.numerator), len(self.denominator)))
+        for P in (self.numerator, self.denominator):
+            sizes[: len(P)] += size(P)
+        return polynomial(Fraction(0) if abs(c) <= 16 * EPS * sizes[j] else c for j, c in enumerate(exact))
 
     @cached_property
     def A_stable(self) -> bool:
