@@ -208,7 +208,7 @@ def test_the_pendulum_of_the_books():
     drifts = H(adjoint.rollout(pendulum, [2.0, 0.0], t=h * np.arange(N + 1), method=RK4).x) - H(np.array([[2.0, 0.0]]))
     assert np.abs(stays).max() < h**2 / 3
     assert np.abs(stays[:1000]).max() == pytest.approx(np.abs(stays[-1000:]).max(), rel=1e-2)
-    ends = drifts[10_000::10_000]
+    ends = drifts[10_000:95_000:10_000]
     assert ends == pytest.approx(ends[0] * np.arange(1, 10), rel=0.05) and abs(ends[-1]) > 3 * abs(ends[0])
     fine = adjoint.rollout(pendulum, [2.0, 0.0], t=np.linspace(0, 8.349752926918, 2001), method=DOP853).x[-1]
     assert fine == pytest.approx([2.0, 0.0], abs=1e-11)

@@ -13,8 +13,21 @@ from adjoint.analysis import method_stability, order_conditions, stability_funct
 from adjoint.analysis.methods_trees import trees, verified_order
 from adjoint.analysis.regions_polynomials import first_negative, multiply, polynomial, stable
 from adjoint.errors import InputError
-from adjoint.method import BS3, DOP853, DOPRI5, EULER, EXPLICIT, HEUN, MIDPOINT, RALSTON, RK4, TSIT5, Method
-from adjoint.method import gauss, radau
+from adjoint.method import (
+    BS3,
+    DOP853,
+    DOPRI5,
+    EULER,
+    EXPLICIT,
+    HEUN,
+    MIDPOINT,
+    RALSTON,
+    RK4,
+    TSIT5,
+    Method,
+    gauss,
+    radau,
+)
 
 COLLOCATION = [family(s) for family in (gauss, radau) for s in range(1, 6)]
 ALL = [*EXPLICIT, *COLLOCATION]
@@ -236,7 +249,7 @@ def test_the_conditions_of_order_four_are_those_of_the_books():
 
 
 def test_the_error_of_a_step_is_the_sum_over_the_trees():
-    """x' = x², in rational numbers: x_1 - x(h) = h^{p+1} Σ_t (b·φ - 1/γ)/σ F(t), F(t) = Π f^(children) over the nodes."""
+    """x' = x² in rational numbers: x_1 - x(h) = h^{p+1} Σ (b·φ - 1/γ)/σ F(t) + …, F = Π f^(children) of the nodes."""
     derivatives = [1, 2, 2, 0, 0, 0, 0]  # of f = x² at x = 1
 
     def differential(tree):
