@@ -36,17 +36,20 @@ LAYER = {
     "native": GRAPHS, "symbolic": GRAPHS,
     "kernels": KERNELS,
     "adaptive": NOUNS, "cell_step": NOUNS, "check": NOUNS, "layout": NOUNS, "method": NOUNS, "names": NOUNS,
-    "step": NOUNS, "sweeps": NOUNS, "system": NOUNS, "trajectory": NOUNS,
+    "rounding": NOUNS, "step": NOUNS, "sweeps": NOUNS, "system": NOUNS, "trajectory": NOUNS,
     "analysis": ANALYSIS, "recurrent": ANALYSIS,
     "control": CONTROL,
-    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "plot_stability": FACES,
-    "problem_file": FACES, "problems": FACES, "progress": FACES,
+    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "plot_methods": FACES,
+    "plot_stability": FACES, "problem_file": FACES, "problems": FACES, "progress": FACES,
     "__init__": PUBLIC, "__main__": PUBLIC,
 }
 # Solutions and reports on stability show their own pictures; the import waits in the method until someone asks for it.
+# So does a rollout that has overflowed, which asks what step would have been stable.
 UPWARDS = {
     ("control/solution.py", "adjoint.plot"),
     *((f"analysis/{name}.py", "adjoint.plot_stability") for name in ("filter", "lyapunov", "report")),
+    *((f"analysis/{name}.py", "adjoint.plot_methods") for name in ("methods", "step_limit")),
+    ("sweeps.py", "adjoint.analysis.step_limit"),
 }
 
 # The compiled loops are functions over arrays. These modules are about compiling them, and may be ordinary Python.

@@ -166,3 +166,19 @@ def test_bad_input_is_told():
         max_stable_step_along(OSCILLATOR)
     with pytest.raises(InputError, match="no Method"):
         max_stable_step(OSCILLATOR, "rk4", [1.0, 0.0], p=[1.0, 1.0])
+
+
+def test_an_overflow_says_which_step_would_have_been_stable():
+    decay = adjoint.System(lambda t, x, u, p: [-p[0] * x[0]], states="x", parameters="rate", name="decay")
+    with pytest.raises(adjoint.AdjointError, match=r"step of 0.1 is too long at the start: rk4 on 'decay': stable up to h "
+                                                   r"= 0.0278529. The eigenvalue -100 decides"):
+        adjoint.rollout(decay, [1.0], t=np.linspace(0, 50, 501), p=[100.0])
+    with pytest.raises(adjoint.AdjointError, match=r"path 1 of the batch.*The eigenvalue -300 decides"):
+        adjoint.rollout(decay, [[1.0], [1.0]], t=np.linspace(0, 50, 501), p=[[1.0], [300.0]])
+    bursting = adjoint.System(lambda t, x, u, p: [x[0] ** 2], states="x", name="bursting")
+    with pytest.raises(adjoint.AdjointError) as failure:  # the system's own explosion: no word about steps
+        adjoint.rollout(bursting, [1.0], t=np.linspace(0, 50, 501))
+    assert "too long" not in str(failure.value)
+    root = adjoint.System(lambda t, x, u, p: [np.sqrt(x[0]) + 1e300 * x[0] * 1e10], states="x", name="root")
+    with pytest.raises(adjoint.AdjointError) as failure:  # no derivative at 0
+        adjoint.rollout(root, [0.0], t=np.linspace(0, 1, 11))
