@@ -23,8 +23,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import expm
 
+from adjoint.analysis.nonnormal import transient_growth
 from adjoint.analysis.regions import stability_function
 from adjoint.errors import InputError
 from adjoint.method import EXPLICIT, Method
@@ -93,7 +93,7 @@ class StepLimit:
         if not slow.size:
             return 1.0
         times = np.geomspace(0.1 / scale, 10 / slow.min(), 60)
-        return float(max(1.0, np.linalg.norm(expm(times[:, None, None] * J), ord=2, axis=(1, 2)).max()))
+        return math.exp(max(0.0, transient_growth(J, times=times).max()))
 
     @property
     def sentence(self) -> str:
