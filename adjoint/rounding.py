@@ -69,10 +69,10 @@ def warn_of_rounding(trajectory: Trajectory, costate: Array, seeds: Array) -> No
         return
     share = f"{100 * error:.0f} % of it" if error < 1 else "all of it"
     warnings.warn(
-        f"the gradient through {trajectory.system.name!r} is dominated by amplified rounding error: perturbations grow "
-        f"by {kappa:.1e} from t = {trajectory.t[knot]:g} on, and rounding in the 16th digit becomes {share}. Shorten the "
-        "horizon, or let the states at several knots be unknowns (multiple shooting; `adjoint.analysis.stability(path)` "
-        "tells how many).",
+        f"the gradient through {trajectory.system.name!r} is dominated by amplified rounding error: perturbations "
+        f"grow by {kappa:.1e} from t = {trajectory.t[knot]:g} on, and rounding in the 16th digit becomes {share}. "
+        "Shorten the horizon, or let the states at several knots be unknowns (multiple shooting; "
+        "`adjoint.analysis.stability(path)` tells how many).",
         StabilityWarning,
         stacklevel=3,
     )

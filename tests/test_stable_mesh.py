@@ -2,7 +2,6 @@
 
 import warnings
 
-import numpy as np
 import pytest
 
 import adjoint
@@ -30,7 +29,8 @@ def sentences(*args, **options):
 
 def test_a_step_that_cannot_be_stable_is_told_with_what_would_be():
     # λ² + 100 λ + 100 = 0: the fast one is -98.99; RK4 reaches to -2.785
-    with pytest.warns(StabilityWarning, match=r"rk4 on 'fast': stable up to h = 0.0281372. The eigenvalue -98.9898") as told:
+    limit = r"rk4 on 'fast': stable up to h = 0.0281372. The eigenvalue -98.9898"
+    with pytest.warns(StabilityWarning, match=limit) as told:
         adjoint.solve(fast_decay(), method=RK4, intervals=50, max_iterations=5)
     text = str(told[0].message)
     assert "steps of up to 0.2" in text and "intervals=391" in text and "substeps=8" in text and "radau(3)" in text
@@ -75,7 +75,8 @@ def test_an_interval_that_nobody_can_shoot_through():
     """x'' = 60² x + u: e^60 over the horizon, as in Bock's problem of parameter estimation."""
     unstable = adjoint.OptimalControlProblem(
         adjoint.System(lambda t, x, u, p: [x[1], 3600 * x[0] + u[0]], states="x v", controls="u", name="unstable"),
-        t=(0, 1), initial=dict(x=1, v=0), final=dict(x=0, v=0), running=lambda t, x, u, p: 1e-6 * u[0] ** 2)  # fmt: skip
+        t=(0, 1), initial=dict(x=1, v=0), final=dict(x=0, v=0), running=lambda t, x, u, p: 1e-6 * u[0] ** 2,
+    )
     with pytest.warns(StabilityWarning, match=r"grow by 1e26 within an interval .* Take intervals=4,"):
         adjoint.solve(unstable, method=RK4, intervals=1, substeps=60, max_iterations=3)
     solution, silent = sentences(unstable, method=RK4, intervals=160, substeps=3)

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +64,23 @@ class MethodStability:
     symplectic: bool
     stiffly_accurate: bool
     monotonicity: float
+
+    def plot(self, *others: Method, file: str | Path | None = None) -> Any:
+        """Draw the region of the method, and the boundaries of others; see `adjoint.plot_methods.plot_regions`.
+
+        Parameters
+        ----------
+        others : Method
+        file : path, optional
+            Where to write the figure.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from adjoint.plot_methods import plot_regions
+
+        return plot_regions([self.method, *others], file=file)
 
     def __str__(self) -> str:
         R, method = self.R, self.method

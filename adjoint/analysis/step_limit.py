@@ -19,6 +19,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -124,6 +126,24 @@ class StepLimit:
                 "shorter steps too."
             )
         return text
+
+    def plot(self, h: float | None = None, file: str | Path | None = None) -> Any:
+        """Draw hλ on the region of the method; see `adjoint.plot_methods.plot_regions`.
+
+        Parameters
+        ----------
+        h : float, optional
+            The step; the limit if left out.
+        file : path, optional
+            Where to write the figure.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from adjoint.plot_methods import plot_regions
+
+        return plot_regions(self.method, self, h, file)
 
     def __str__(self) -> str:
         return self.sentence

@@ -1,6 +1,6 @@
 """A mesh on which an explicit method can be stable, judged at the starting guess.
 
-    step          h_k = (t_{k+1} - t_k) / substeps,  longest stable step h*_k at both ends of the interval   (`analysis`)
+    step          h_k = (t_{k+1} - t_k) / substeps,  h*_k the longest stable one at both ends   (`analysis`)
     too long      h_k > h*_k somewhere: what decays in the system grows in the numbers
     too unstable  exp(α_k (t_{k+1} - t_k)) > 1e8,  α_k = max Re λ(∂f/∂x):   an interval that nobody can shoot through
 
