@@ -84,7 +84,7 @@ def plot_regions(
     x, y = np.linspace(left, right, POINTS), np.linspace(-top, top, POINTS)
     z = x + 1j * y[:, None]
     figure, (ax,) = _panels(1, 1, 5.2, 4.6)
-    for i, (m, R) in enumerate(zip(chosen, functions, strict=True)):
+    for i, R in enumerate(functions):
         size = R.modulus(z)
         if i == 0:
             ax.contourf(x, y, size, [0, 0.25, 0.5, 0.75, 1.0], colors=["#a9c9e3", "#c3d9ec", "#dce9f4", "#eef4fa"])
@@ -114,7 +114,7 @@ def plot_regions(
 
 
 def plot_order_star(method: Method, span: float | None = None, file: str | Path | None = None) -> Figure:
-    """Draw the order star {|R(z)| > |exp(z)|}: it meets 0 in p+1 fingers, and an A-stable method has none on the imaginary
+    """Draw the order star {|R(z)| > |exp(z)|}: it meets 0 in p+1 fingers; an A-stable method has none on the imaginary
     axis. Wanner, Hairer, Nørsett, BIT 18 (1978).
 
     Parameters
