@@ -50,7 +50,7 @@ def test_radius_against_norm():
     rng = np.random.default_rng(2)
     random = stability(_rest(*elman(recurrent.spectral(rng, 32, 1.0))))
     even = stability(_rest(*elman(recurrent.orthogonal(rng, 32))))
-    assert random.log_backward.max() > np.log(2) and abs(even.log_backward).max() < 1e-10
+    assert random.log_backward.max() > 0.5 and abs(even.log_backward).max() < 1e-10
     # In the long run the radius decides: powers of a matrix of radius 0.9
     small = stability(_rest(*elman(recurrent.spectral(rng, 16, 0.9)), steps=800))
     assert small.growth_per_step == pytest.approx(0.9, rel=5e-3)
