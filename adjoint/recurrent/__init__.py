@@ -31,12 +31,7 @@ from adjoint.recurrent.truncated import TruncationBias, staggered, truncation_bi
 from adjoint.recurrent.unroll import Unroll, UnrollGradient
 
 __all__ = [
-<<<<<<< HEAD
-    "GRU", "LSTM", "SGD", "Adam", "Cell", "Convolutional", "Diagonal", "Elman", "LowRank", "Stack", "Training",
-    "TruncationBias", "Unroll", "UnrollGradient", "cosine", "staggered", "threaded", "train", "truncation_bias",
-=======
     "GRU", "LSTM", "SGD", "Adam", "Cell", "Convolutional", "Diagonal", "Elman", "Inside", "Leaky", "LowRank",
     "Stack", "Training", "TruncationBias", "Unroll", "UnrollGradient", "cosine", "orthogonal", "spectral",
-    "spectral_radius", "staggered", "time_constants", "train", "truncation_bias", "with_radius",
->>>>>>> 2c067e8 (Remedies for training: spectral and orthogonal weights, time constants, a leaky cell, weights that stay inside)
+    "spectral_radius", "staggered", "threaded", "time_constants", "train", "truncation_bias", "with_radius",
 ]  # fmt: skip

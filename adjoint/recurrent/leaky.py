@@ -22,7 +22,7 @@ import numpy as np
 
 from adjoint.cell_step import Pieces
 from adjoint.errors import InputError
-from adjoint.kernels.jit import jit_reassociating
+from adjoint.kernels.jit import jit_piece
 from adjoint.kernels.linear import add_outer, pack_transpose, times, times_transpose
 from adjoint.kernels.smooth import sigmoid, tanh
 from adjoint.recurrent.cell import Cell, glorot, orthogonal, size
@@ -31,14 +31,14 @@ from adjoint.recurrent.initialisation import time_constants
 __all__ = ["Leaky"]
 
 
-@jit_reassociating
+@jit_piece
 def _weights(p, d, m):
     """W_ih, W_hh, b, θ."""
     at_hh, at_b = d * m, d * m + d * d
     return p[:at_hh].reshape(d, m), p[at_hh:at_b].reshape(d, d), p[at_b : at_b + d], p[at_b + d :]
 
 
-@jit_reassociating
+@jit_piece
 def _prepare(s, u, p, z, work):
     d, m = z.shape[1] // 2, u.shape[1]
     W_ih, W_hh, b, theta = _weights(p, d, m)
@@ -52,7 +52,7 @@ def _prepare(s, u, p, z, work):
     times_transpose(s[0], u, W_ih, 1, z[:, :d])
 
 
-@jit_reassociating
+@jit_piece
 def _step(s, x, u, p, z, x_next, work):
     d = x.shape[1]
     alpha = work[d * d :]
@@ -63,7 +63,7 @@ def _step(s, x, u, p, z, x_next, work):
             x_next[i, j] = x[i, j] + alpha[j] * (z[i, j] - x[i, j])
 
 
-@jit_reassociating
+@jit_piece
 def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     d = x.shape[1]
     alpha = work[d * d :]
@@ -76,7 +76,7 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     times(s[0], z[:, :d], _weights(p, d, u.shape[1])[1], 1, lam)  # + W_hhᵀ δ
 
 
-@jit_reassociating
+@jit_piece
 def _collect(s, x, u, p, z, gu, gp, work):
     d, m = x.shape[1], u.shape[1]
     g_ih, g_hh, g_b, g_theta = _weights(gp, d, m)
