@@ -7,7 +7,7 @@ SciPy.
 
 from __future__ import annotations
 
-__all__ = ["AdjointError", "InputError", "NativeError", "TraceError"]
+__all__ = ["AdjointError", "InputError", "NativeError", "StabilityWarning", "TraceError"]
 
 
 class AdjointError(Exception):
@@ -24,3 +24,9 @@ class TraceError(AdjointError):
 
 class NativeError(AdjointError):
     """A graph could not be turned into machine code, or machine code was used in a way that it does not support."""
+
+
+class StabilityWarning(UserWarning):
+    """Numbers that were computed as asked, and mean little: amplified rounding, a step that is too long for its
+    method. The message has the growth or the step, and what to do.
+    """

@@ -26,7 +26,7 @@ from adjoint.analysis.lyapunov import LyapunovSpectrum
 from adjoint.analysis.nonnormal import numerical_range, pseudospectrum, square_matrix
 from adjoint.analysis.report import StabilityReport
 from adjoint.errors import InputError
-from adjoint.plot import COLOURS, DASHES, GREY, Picture, _finish, _title
+from adjoint.plot import COLOURS, DASHES, GREY, Picture, _title, finish
 
 __all__ = ["plot_exponents", "plot_filter", "plot_growth", "plot_pseudospectrum", "plot_spectra"]
 
@@ -127,7 +127,7 @@ def plot_growth(report: StabilityReport, file: str | Path | None = None) -> Figu
     directions.set(xlabel="direction i", ylabel=r"$\log_{10}\,\sigma_i(A_{N-1}\cdots A_0)$")
     _head(directions, "growth of each direction")
     _title(figure, f"{report.trajectory.system.name}: {_wrapped(report.sentence)}")
-    return _finish(figure, file)
+    return finish(figure, file)
 
 
 def plot_exponents(spectrum: LyapunovSpectrum, file: str | Path | None = None) -> Figure:
@@ -175,7 +175,7 @@ def plot_exponents(spectrum: LyapunovSpectrum, file: str | Path | None = None) -
     final.set(xlabel="i", ylabel=rf"$\Lambda_i$ per {per}")
     _head(final, "spectrum, with three standard errors")
     _title(figure, str(spectrum).splitlines()[0])
-    return _finish(figure, file)
+    return finish(figure, file)
 
 
 def plot_filter(response: BackwardFilter, file: str | Path | None = None) -> Figure:
@@ -225,7 +225,7 @@ def plot_filter(response: BackwardFilter, file: str | Path | None = None) -> Fig
         if log:
             ax.set_xscale("log")
     _title(figure, str(response).splitlines()[0] + f", ρ(A) = {response.spectral_radius:.4g}")
-    return _finish(figure, file)
+    return finish(figure, file)
 
 
 def plot_pseudospectrum(
@@ -267,7 +267,7 @@ def plot_pseudospectrum(
     ax.plot(np.cos(angle), np.sin(angle), color="k", lw=0.7, ls=":", label="unit circle", scalex=False, scaley=False)
     ax.set(xlabel="Re z", ylabel="Im z", aspect="equal")
     ax.legend(fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.1)
-    return _finish(figure, file)
+    return finish(figure, file)
 
 
 def plot_spectra(matrices: Mapping[str, ArrayLike], file: str | Path | None = None) -> Figure:
@@ -296,7 +296,7 @@ def plot_spectra(matrices: Mapping[str, ArrayLike], file: str | Path | None = No
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel=r"Re $\mu$")
         _head(ax, f"{title}: ρ = {radius:.3g}, norm {norm:.3g}")
     axes[0].set_ylabel(r"Im $\mu$")
-    return _finish(figure, file)
+    return finish(figure, file)
 
 
 def _degrees(z: NDArray[np.complex128]) -> Array:

@@ -22,6 +22,7 @@ from adjoint.errors import AdjointError, InputError
 from adjoint.kernels import sweep as kernels
 from adjoint.layout import Lanes, Rows
 from adjoint.method import RK4, Method
+from adjoint.rounding import grew, warn_of_rounding
 from adjoint.step import Step
 from adjoint.symplectic import Composition
 from adjoint.system import System
@@ -110,7 +111,11 @@ def rollout(
     if bad >= 0:
         block, k = divmod(bad, N)
         x_next = layout.unpack(x[block : block + 1, k + 1], paths)
-        raise AdjointError(_overflow(system, knots, x_next, k, block * len(x_next), batch))
+        first = block * len(x_next)
+        path = min(first + int(np.argwhere(~np.isfinite(x_next))[0, 0]), paths - 1)
+        at = (controls if batch is None else controls[path], parameters if parameters.ndim == 1 else parameters[path])
+        sentence = _overflow(system, knots, x_next, k, first, batch)
+        raise AdjointError(sentence + _too_long(system, method, knots, starts.reshape(paths, -1)[path], *at))
     states = layout.unpack(x, paths)
     return Trajectory(
         knots,
@@ -164,6 +169,11 @@ def sweep(
     Gradient
         Total derivatives ``x0, u, p`` and the costate.
 
+    Warns
+    -----
+    StabilityWarning
+        If perturbations grow so much over the horizon that rounding errors dominate the gradient.
+
     Examples
     --------
     J = ½ Σ |x_k - data_k|² has q = x - data: ``sweep(path, dx=path.x - data)``.
@@ -172,7 +182,13 @@ def sweep(
     q, r, gp = _seeds(trajectory, dx, du, dp, layout, "dx", "du", "dp")
     lam, gu = np.empty_like(path[2]), np.empty_like(path[3])
     step.backward(*path, q, r, lam, gu, gp)
-    return _gradient(trajectory, layout, lam, gu, gp)
+    gradient = _gradient(trajectory, layout, lam, gu, gp)
+    if dx is not None and grew(lam[:, 0], lam[:, -1]):
+        x, seeds = trajectory.x, np.asarray(dx, dtype=np.float64)
+        seen = np.abs(seeds * (x if seeds.ndim == x.ndim else x[..., -1, :]))
+        size = seen.reshape(trajectory.batch or 1, -1).sum(axis=1)
+        warn_of_rounding(trajectory.system.name, trajectory.t, x, gradient.costate, size)
+    return gradient
 
 
 def hessian_vector(
@@ -447,6 +463,20 @@ def _overflow(system: System, t: Array, x_next: Array, k: int, first: int, batch
         f"the state {system.states[e]} became {x_next[path, e]} at step {k} (t = {t[k]:g}){which} of system "
         f"{system.name!r}{others}. {cure}, or pass allow_nonfinite=True to look at the path."
     )
+
+
+def _too_long(system: System, method: Method | Composition, t: Array, x0: Array, u: Array, p: Array) -> str:
+    """A sentence if the first step is longer than the method is stable for at x0; asked after the overflow only."""
+    h = float(t[1] - t[0])
+    if system.discrete or h < 0 or not isinstance(method, Method):
+        return ""
+    from adjoint.analysis.step_limit import max_stable_step
+
+    try:
+        limit = max_stable_step(system, method, x0, u[0], t[0], p)
+    except InputError:  # no derivative at x0: then there is nothing to say
+        return ""
+    return f" The step of {h:g} is too long at the start: {limit}" if 0 < limit.h < h else ""
 
 
 # ---- the trajectory as the kernels want it ------------------------------------------------------

@@ -37,18 +37,22 @@ LAYER = {
     "native": GRAPHS, "symbolic": GRAPHS,
     "kernels": KERNELS,
     "adaptive": NOUNS, "cell_step": NOUNS, "check": NOUNS, "implicit_step": NOUNS, "layout": NOUNS, "method": NOUNS,
-    "names": NOUNS, "step": NOUNS, "sweeps": NOUNS, "symplectic": NOUNS, "system": NOUNS, "trajectory": NOUNS,
+    "names": NOUNS, "rounding": NOUNS, "step": NOUNS, "sweeps": NOUNS, "symplectic": NOUNS, "system": NOUNS,
+    "trajectory": NOUNS,
     "analysis": ANALYSIS, "ode": ANALYSIS, "recurrent": ANALYSIS,
     "control": CONTROL,
-    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "plot_fit": FACES, "plot_stability": FACES,
-    "problem_file": FACES, "problems": FACES, "progress": FACES,
+    "bridges": FACES, "cli": FACES, "crosscheck": FACES, "plot": FACES, "plot_fit": FACES, "plot_methods": FACES,
+    "plot_stability": FACES, "problem_file": FACES, "problems": FACES, "progress": FACES,
     "__init__": PUBLIC, "__main__": PUBLIC,
 }
-# What is looked at shows its own picture; the import waits in the method until someone asks for it.
+# What is looked at shows its own picture; the import waits in the method until someone asks for it. So does that of a
+# rollout which has overflowed, and asks what step would have been stable.
 UPWARDS = {
     ("control/solution.py", "adjoint.plot"),
     ("ode/fit_result.py", "adjoint.plot_fit"),
     *((f"analysis/{name}.py", "adjoint.plot_stability") for name in ("filter", "lyapunov", "report")),
+    *((f"analysis/{name}.py", "adjoint.plot_methods") for name in ("methods", "step_limit")),
+    ("sweeps.py", "adjoint.analysis.step_limit"),
 }
 
 # The compiled loops are functions over arrays. These modules are about compiling them, and may be ordinary Python.

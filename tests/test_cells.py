@@ -15,6 +15,7 @@ from adjoint.recurrent.convolutional import Convolutional
 from adjoint.recurrent.diagonal import Diagonal
 from adjoint.recurrent.elman import Elman
 from adjoint.recurrent.gru import GRU
+from adjoint.recurrent.leaky import Leaky
 from adjoint.recurrent.low_rank import LowRank
 from adjoint.recurrent.lstm import LSTM
 from adjoint.recurrent.stack import Stack
@@ -23,6 +24,7 @@ from adjoint.recurrent.tape import Tape
 CELLS = {
     "elman": lambda: Elman(5, 3),
     "elman-relu": lambda: Elman(5, 3, "relu"),
+    "leaky": lambda: Leaky(5, 3, 20.0),
     "gru": lambda: GRU(4, 3),
     "lstm": lambda: LSTM(4, 3),
     "diagonal": lambda: Diagonal(5),

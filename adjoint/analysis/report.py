@@ -14,6 +14,7 @@ Problems for Ordinary Differential Equations*, section 4.3).
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.analysis.products import log_norms, log_norms_backward, product_svd
 from adjoint.analysis.shooting import Shooting, divide
-from adjoint.errors import AdjointError, InputError
+from adjoint.errors import AdjointError, InputError, StabilityWarning
 from adjoint.sweeps import linearize, sweep
 from adjoint.trajectory import Trajectory
 
@@ -297,7 +298,9 @@ def stability(trajectory: Trajectory, seed: ArrayLike | None = None) -> Stabilit
                          f"state of system {system.name!r}.")
     _check_finite(trajectory)
     Jacobians = linearize(trajectory).A
-    costate = sweep(trajectory, dx=np.broadcast_to(lam, trajectory.x[..., -1, :].shape)).costate
+    with warnings.catch_warnings():  # that the gradient is lost in rounding is what the report is about to say
+        warnings.simplefilter("ignore", StabilityWarning)
+        costate = sweep(trajectory, dx=np.broadcast_to(lam, trajectory.x[..., -1, :].shape)).costate
     if trajectory.batch is None:
         return _report(trajectory, Jacobians, lam, costate)
     paths = [

@@ -20,6 +20,7 @@ from adjoint.control.newton import Outcome, Warm, load_kernels, run
 from adjoint.control.problem import OptimalControlProblem
 from adjoint.control.refinement import refined
 from adjoint.control.solution import Solution
+from adjoint.control.stable_mesh import stable_mesh
 from adjoint.control.start import refuse_start
 from adjoint.control.transcription import Discretised, Formulation, Transcription, discretise, formulate, transcribe
 from adjoint.errors import InputError
@@ -105,6 +106,12 @@ def solve(
         For arguments that do not fit, and for functions that are not finite at the starting guess. TraceError, if a
         function of the problem cannot be traced.
 
+    Warns
+    -----
+    StabilityWarning
+        If the given intervals are too long for an explicit method to be stable on them, judged at the starting guess.
+        (Where the mesh is found, more intervals are taken.)
+
     Examples
     --------
     >>> import adjoint
@@ -129,6 +136,9 @@ def solve(
         raise InputError(f"solve: progress is {progress!r}; expected a function that takes a row of the history.")
     scheme, tau = _scheme(problem, method, intervals, substeps)
     formulation, setup = _formulation(problem, scheme, substeps)
+    if scheme.explicit and not problem.system.discrete:
+        start = _from_solution(problem, guess) if isinstance(guess, Solution) else make_guess(problem, guess)
+        tau = stable_mesh(problem, scheme, tau, substeps, start, intervals is None, LARGEST_MESH)
     adaptive = intervals is None and certificate and not problem.system.discrete
     budget = _Budget(max_iterations, time_limit)
 

@@ -23,7 +23,6 @@ numbers computed under this rule the gradient is exact.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 from adjoint.errors import AdjointError, InputError
 from adjoint.kernels.outputs import add_rows
 from adjoint.ode.pieces import Piece, points
+from adjoint.rounding import grew, warn_of_rounding
 
 if TYPE_CHECKING:
     from adjoint.ode.solution import OdeSolution
@@ -43,7 +43,6 @@ __all__ = ["OdeGradient", "output_seeds", "sweep"]
 
 Array = NDArray[np.float64]
 EPS = float(np.finfo(float).eps)
-WORTHLESS = 1e-3  # relative: fewer than three digits are left
 _NONE = np.zeros((1, 0, 1, 1))
 _START = np.zeros(1, np.int64), np.zeros(1)
 
@@ -154,33 +153,18 @@ def sweep(
         if i > 0:
             moved = by_start(solution, piece, lam[1]) + begin
         after_first, first = lam[1], begin
-    _warn_of_rounding(solution, costates, seeds)
     costate = costates[0] if len(costates) == 1 else np.concatenate(costates[::-1])
+    if grew(costate[0], nu):
+        _warn(solution, costate, seeds)
     ends = Ends(after_first, ended, first, seeds[-1].last)
     return OdeGradient(costates[-1][0, :n].copy(), g_u, s[0, :, 0], costate[:, :n], solution, ends)
 
 
-def _warn_of_rounding(solution: OdeSolution, costates: list[Array], seeds: list[Seeds]) -> None:
-    """Say so if the perturbations are amplified so far that the rounding of single steps reaches the size of x."""
-    if len(costates[0]) < 2:
-        return
-    largest = max(float(np.abs(lam).max()) for lam in costates)
-    seeded = max(float(np.abs(seed.q).max()) for seed in seeds)
-    if not largest * EPS > WORTHLESS * seeded > 0:
-        return
-    # In units of the states themselves, lest a state of 1e-13 of something be mistaken for an instability.
-    paths = [piece.path.x for piece in solution.pieces]
-    largest = max(float(np.abs(lam * x).max()) for lam, x in zip(costates[::-1], paths, strict=True))
-    seeded = max(float(np.abs(seed.q * x[-len(seed.q) :]).max()) for seed, x in zip(seeds, paths, strict=True))
-    if largest * EPS > WORTHLESS * seeded > 0:
-        growth = largest / seeded
-        warnings.warn(
-            f"the gradient through {solution.system.name!r} grows by {growth:.1e} backwards: a rounding error of "
-            f"{EPS:.0e} in a state arrives as {growth * EPS:.0e}. The end state is hardly determined by x0 in double "
-            "precision, and its gradient, though exact for the numbers computed, says little about the equation. "
-            "Shorten the span, or average over solutions.",
-            RuntimeWarning, stacklevel=4,
-        )  # fmt: skip
+def _warn(solution: OdeSolution, costate: Array, seeds: list[Seeds]) -> None:
+    paths = [piece.path for piece in solution.pieces]
+    size = sum(float(np.abs(seed.q * path.x[-len(seed.q) :]).sum()) for seed, path in zip(seeds, paths, strict=True))
+    t, x = np.concatenate([path.t for path in paths]), np.concatenate([path.x for path in paths])
+    warn_of_rounding(solution.system.name, t, x, costate, np.array([size]), level=5)
 
 
 def sweep_piece(solution: OdeSolution, piece: Piece, q: Array, r: Array, s: Array) -> tuple[Array, Array]:
