@@ -165,6 +165,11 @@ class Method:
         """Whether the stages can be computed one after the other, as `rollout` needs."""
         return self.kind == "explicit"
 
+    @property
+    def linear(self) -> Array:
+        """B (s, s) of the stages of x' = Jx: X_i = x_k + hJ Σ_j B_ij X_j; A, or for a Rosenbrock method A + Γ."""
+        return self.A if self.Gamma is None else self.A + self.Gamma
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Method) and self._key == other._key
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial import polynomial as npp
 
+import adjoint
 from adjoint.analysis import method_stability, order_conditions, stability_function
 from adjoint.analysis.methods_trees import trees, verified_order
 from adjoint.analysis.regions_polynomials import first_negative, multiply, polynomial, stable
@@ -23,6 +24,7 @@ from adjoint.method import (
     MIDPOINT,
     RALSTON,
     RK4,
+    RODAS5P,
     TSIT5,
     Method,
     gauss,
@@ -321,3 +323,16 @@ def test_routh_against_known_zeros(zeros):
         P = multiply(P, polynomial([re * re + im * im, -2 * re, 1] if im else [-re, 1]))
     assert stable(P) == all(re < 0 for re, _ in zeros)
     assert npp.polyroots([float(c) for c in P]).size == len(P) - 1
+
+
+def test_a_rosenbrock_method_by_the_trees_and_the_stability_function_of_its_own_steps():
+    """RODAS5P (Steinebach 2023): order 5, L-stable, stiffly accurate; R from the tableau is what a step does."""
+    found = method_stability(RODAS5P)
+    assert found.order == 5 and found.R.L_stable and found.stiffly_accurate and not found.algebraic
+    assert [float(c) for c in found.R.denominator] == pytest.approx(
+        [math.comb(8, k) * (-RODAS5P.Gamma[0, 0]) ** k for k in range(9)], rel=1e-13
+    )
+    decay = adjoint.System(lambda t, x, u, p: [p[0] * x[0]], states="x", parameters="rate")
+    for z in (-0.3, -4.0, -1e3):
+        step = adjoint.rollout(decay, [1.0], t=[0, 1], p=[z], method=RODAS5P).x[-1, 0]
+        assert step == pytest.approx(float(found.R(z).real), rel=1e-9, abs=1e-12)

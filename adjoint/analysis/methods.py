@@ -152,7 +152,8 @@ def method_stability(method: Method) -> MethodStability:
     order = verified_order(method)
     conditions = order_conditions(method, min(order + 1, 10))
     error = math.hypot(*(c.residual / c.symmetry for c in conditions if c.order == order + 1))
-    A, b = method.A, method.b
+    A, B, b = method.A, method.linear, method.b
+    nonlinear = method.Gamma is None  # what follows is about stages in which f itself stands, not its Jacobian
     M = b[:, None] * A + b * A.T - np.outer(b, b)
     size = 16 * EPS * b.size * (float(np.abs(b[:, None] * A).max()) + float(np.abs(b).max()) ** 2)
     return MethodStability(
@@ -160,10 +161,10 @@ def method_stability(method: Method) -> MethodStability:
         R,
         order,
         error,
-        bool((b >= -size).all() and np.linalg.eigvalsh(M).min() >= -size),
-        bool(np.abs(M).max() <= size),
-        bool(np.abs(A[-1] - b).max() <= size) and not method.explicit,
-        _monotonicity(A, b),
+        nonlinear and bool((b >= -size).all() and np.linalg.eigvalsh(M).min() >= -size),
+        nonlinear and bool(np.abs(M).max() <= size),
+        bool(np.abs(B[-1] - b).max() <= size) and not method.explicit,
+        _monotonicity(A, b) if nonlinear else 0.0,
     )
 
 

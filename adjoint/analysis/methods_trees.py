@@ -5,11 +5,14 @@
     stages       φ(t) = Π A φ(t_i),  φ(τ) = 1   symmetry   σ(t) = Π σ(t_i) · Π (multiplicities)!
     condition    Σ_i b_i φ_i(t) = 1 / γ(t)
 
+(In a Rosenbrock method, A + Γ stands for A where a node has a single child: there is the Jacobian to help.)
+
 A method has order p if and only if the condition holds for all trees with at most p nodes; there are 1, 1, 2, 4, 9, 20,
 48, 115 of 1 … 8 nodes. The term of order p+1 of the error of one step is h^{p+1} Σ_t (1/γ - b·φ)/σ F(t), so that the
 size of these factors tells methods of one order apart.
 
-J. C. Butcher, *Numerical Methods for Ordinary Differential Equations*, sections 300–318; Hairer, Nørsett, Wanner, II.2.
+J. C. Butcher, *Numerical Methods for Ordinary Differential Equations*, sections 300–318; Hairer, Nørsett, Wanner, II.2;
+Hairer, Wanner, IV.7 (Rosenbrock).
 """
 
 from __future__ import annotations
@@ -103,16 +106,17 @@ def order_conditions(method: Method, order: int) -> tuple[Condition, ...]:
     """
     if isinstance(order, bool) or not isinstance(order, int | np.integer) or not 1 <= order <= MOST:
         raise InputError(f"order_conditions: order is {order!r}; expected a whole number from 1 to {MOST}.")
-    A, b = method.A, method.b
+    A, b, B = method.A, method.b, method.linear
     stages: dict[Tree, tuple[Array, Array]] = {(): (np.ones(b.size), np.ones(b.size))}
 
     def phi(tree: Tree) -> tuple[Array, Array]:
         """φ(t), and the same with all signs positive: what rounding is measured by."""
         if tree not in stages:
             value, size = np.ones(b.size), np.ones(b.size)
+            rows = B if len(tree) == 1 else A
             for part in tree:
                 inner, inner_size = phi(part)
-                value, size = value * (A @ inner), size * (np.abs(A) @ inner_size)
+                value, size = value * (rows @ inner), size * (np.abs(rows) @ inner_size)
             stages[tree] = value, size
         return stages[tree]
 

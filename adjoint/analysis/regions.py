@@ -222,33 +222,41 @@ def stability_function(method: Method) -> StabilityFunction:
     """
     if not isinstance(method, Method):
         raise InputError(f"stability_function: {method!r} is no Method. `adjoint.RK4` or `adjoint.gauss(3)` is one.")
-    A = [[Fraction(float(a)) for a in row] for row in method.A]
+    B = method.linear
+    A = [[Fraction(float(a)) for a in row] for row in B]
     b = [Fraction(float(w)) for w in method.b]
     s = method.stages
     D = _determinant(A, method)
     series, left, bound = [Fraction(1)], b, np.abs(method.b)  # left = bᵀ A^{k-1}
+    doubt = [0.0]  # how far rounding of the tableau moves a coefficient
     for k in range(1, s + 1):
-        series.append(_meant(sum(left, Fraction(0)), k, float(bound.sum())))
+        exact, size = sum(left, Fraction(0)), float(bound.sum())
+        series.append(_of_exp(exact, k, size) if method.kind == "rosenbrock" else _meant(exact, k, size))
+        doubt.append(0.0 if series[k] == Fraction(1, math.factorial(k)) else 4 * (k + 1) * EPS * size)
         left = [sum((left[i] * A[i][j] for i in range(s)), Fraction(0)) for j in range(s)]
-        bound = bound @ np.abs(method.A)
+        bound = bound @ np.abs(B)
     N = multiply(D, polynomial(series))[: s + 1]
     # A coefficient that is nothing but the rounding of D and of the series is none.
-    sizes = np.convolve(np.abs([float(c) for c in D]), np.abs([float(c) for c in series]))
-    N = polynomial(Fraction(0) if abs(c) <= 8 * EPS * sizes[k] else c for k, c in enumerate(N))
+    factors = np.abs([float(c) for c in D])
+    nothing = 8 * EPS * np.convolve(factors, np.abs([float(c) for c in series])) + np.convolve(factors, doubt)
+    N = polynomial(Fraction(0) if abs(c) <= nothing[k] else c for k, c in enumerate(N))
     common = greatest_common_divisor(N, D)
     N, D = divided(N, common)[0], divided(D, common)[0]
     return StabilityFunction(tuple(c / D[0] for c in N), tuple(c / D[0] for c in D))
 
 
 def _determinant(A: list[list[Fraction]], method: Method) -> Polynomial:
-    """det(I - zA) by the recursion of Faddeev and Le Verrier, exactly: M_1 = A, c_k = -tr(M_k)/k,
-    M_{k+1} = A (M_k + c_k I).
+    """det(I - zA): the product of 1 - z a_ii if A is triangular; else by the recursion of Faddeev and Le Verrier,
+    M_1 = A, c_k = -tr(M_k)/k, M_{k+1} = A (M_k + c_k I). Exactly.
     """
     s = len(A)
-    if method.explicit:
-        return (Fraction(1),)
+    if not np.triu(method.linear, 1).any():
+        D: Polynomial = (Fraction(1),)
+        for i in range(s):
+            D = multiply(D, polynomial([Fraction(1), -A[i][i]]))
+        return D
     coefficients, M = [Fraction(1)], A
-    size = float(np.abs(method.A).sum(axis=1).max())
+    size = float(np.abs(method.linear).sum(axis=1).max())
     for k in range(1, s + 1):
         exact = -sum((M[i][i] for i in range(s)), Fraction(0)) / k
         coefficients.append(_meant(exact, k, math.comb(s, k) * size**k))
@@ -263,6 +271,12 @@ def _meant(exact: Fraction, k: int, size: float) -> Fraction:
     """
     simple = exact.limit_denominator(LARGEST_DENOMINATOR)
     return simple if abs(simple - exact) <= 4 * (k + 1) * EPS * size else Fraction(float(exact))
+
+
+def _of_exp(exact: Fraction, k: int, size: float) -> Fraction:
+    """1/k! within the rounding, else as it stands: a Rosenbrock method has no other simple coefficients."""
+    simple = Fraction(1, math.factorial(k))
+    return simple if abs(simple - exact) <= 4 * (k + 1) * EPS * size else exact
 
 
 def _first_exit(N: Array, D: Array, theta: Array) -> Array:

@@ -25,6 +25,7 @@ from typing import Any
 import casadi as ca
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import block_diag
 
 from adjoint.cell_step import CellStep, chunk
 from adjoint.errors import AdjointError, InputError
@@ -37,7 +38,7 @@ from adjoint.ode.schedule import Advance, Reverse, Schedule, in_bytes, plan
 from adjoint.step import Step, TracedStep
 from adjoint.sweeps import rollout
 from adjoint.symbolic import trace
-from adjoint.symbolic.steps import explicit_step
+from adjoint.symplectic import Composition
 from adjoint.system import System, as_step
 
 __all__ = ["Checkpointed", "checkpointed", "step_with_running"]
@@ -204,7 +205,7 @@ def checkpointed(
 
 
 @lru_cache(maxsize=16)
-def step_with_running(system: System, running: Callable[..., Any], method: Method | None) -> TracedStep:
+def step_with_running(system: System, running: Callable[..., Any], method: Method | Composition | None) -> Step:
     """The step of (x, x_{n+1}), where the last state integrates (a map: sums) ℓ(t, x, u, p).
 
     Parameters
@@ -213,8 +214,8 @@ def step_with_running(system: System, running: Callable[..., Any], method: Metho
         With a graph.
     running : callable
         ℓ(t, x, u, p), traced once.
-    method : Method or None
-        Explicit; None for a discrete system.
+    method : Method, Composition or None
+        None for a discrete system.
     """
     graph, n = system.graph, system.n
     arguments: list[tuple[str, int | None]] = [("t", None), ("x", n), ("u", system.m), ("p", system.n_p)]
@@ -223,10 +224,13 @@ def step_with_running(system: System, running: Callable[..., Any], method: Metho
     f, l = graph(t, x[:n], u, p), cost(t, x[:n], u, p)
     if system.discrete:
         return TracedStep(as_step(ca.Function("f", [t, x, u, p], [ca.vertcat(f, x[n] + l)])), system.name)
-    system.step(method)  # refuses what is no explicit method
-    assert method is not None
-    both = ca.Function("f", [t, x, u, p], [ca.vertcat(f, l)])
-    return TracedStep(explicit_step(both, method.A, method.b, method.c), system.name)
+    mass = None if system.mass is None else block_diag(system.mass, 1.0)
+    both = System.from_graph(
+        ca.Function("f", [t, x, u, p], [ca.densify(ca.vertcat(f, l))]),
+        states=[*system.states, "_running_cost"], controls=system.controls, parameters=system.parameters,
+        name=system.name, mass=mass,
+    )  # fmt: skip
+    return both.step(method)
 
 
 # ---- the work ------------------------------------------------------------------------------------
