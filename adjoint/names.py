@@ -1,4 +1,4 @@
-"""Lists of names: ``"h v m"`` and ``"position[3] speed"``.
+"""Lists of names: ``"h v m"`` and ``"position[3] speed"``; and of the arguments of a user's function.
 
 A name stands for one number. ``q[6]`` stands for the six numbers q0 … q5 and remembers their group: ``q`` is then a
 slice.
@@ -7,13 +7,15 @@ slice.
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from adjoint.errors import InputError
 
-__all__ = ["Names", "near"]
+__all__ = ["Names", "check_takes", "near"]
 
 _ITEM = re.compile(r"([^\W\d]\w*)(?:\[(\d+)\])?")
 
@@ -112,3 +114,33 @@ def near(name: str, known: Sequence[str]) -> str:
         return f"Did you mean {' or '.join(repr(c) for c in close)}?"
     shown = list(known) if len(known) <= 12 else [*known[:11], "…"]
     return f"Known names: {', '.join(shown)}." if shown else "It has no names."
+
+
+def check_takes(f: Callable[..., Any], arguments: Sequence[str], what: str) -> None:
+    """Refuse a function that cannot be called with so many arguments.
+
+    Parameters
+    ----------
+    f : callable
+    arguments : sequence of str
+        Their names, for the message.
+    what : str
+        What the function is, as the message begins: ``"system 'rocket': the function"``.
+
+    Raises
+    ------
+    InputError
+        If it takes fewer or more.
+    """
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # built-in functions tell nothing; tracing will
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        count = {2: "two", 3: "three", 4: "four"}.get(len(arguments), str(len(arguments)))
+        raise InputError(
+            f"{what} takes {signature}; expected {count} arguments ({', '.join(arguments)}). "
+            f"Keep all {count} even where some are not used."
+        ) from None

@@ -289,10 +289,9 @@ def arguments(
         As `rollout`.
     """
     if not isinstance(system, System):
-        raise InputError(
-            f"rollout: the first argument is {type(system).__name__}; expected a System. Wrap a function f(t, x, u, p) "
-            'as System(f, states="…").'
-        )
+        inside = isinstance(getattr(system, "system", None), System)  # a cell, or an OptimalControlProblem
+        do = "Pass its .system." if inside else 'Wrap a function f(t, x, u, p) as System(f, states="…").'
+        raise InputError(f"rollout: the first argument is {type(system).__name__}; expected a System. {do}")
     starts = _numbers("x0", x0, system)
     if starts.ndim not in (1, 2) or starts.shape[-1] != system.n:
         raise InputError(
@@ -317,6 +316,7 @@ def _numbers(name: str, value: object, system: System) -> Array:
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} of system {system.name!r} is {value!r}, which is no array of real numbers ({error})."
+            + (f" Pass the numbers alone, in the order of the names: {name}=[…]." if isinstance(value, dict) else "")
         ) from error
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
@@ -345,7 +345,8 @@ def _knots(system: System, t: ArrayLike | None, u: Control, steps: int | None) -
         )
     knots = _numbers("t", t, system)
     if knots.ndim != 1 or knots.size < 2:
-        raise InputError(f"t has shape {knots.shape}; expected (N+1,), the knots of N >= 1 steps.")
+        end = f" For 100 steps to {float(knots):g}: np.linspace(0, {float(knots):g}, 101)." if knots.ndim == 0 else ""
+        raise InputError(f"t has shape {knots.shape}; expected (N+1,), the knots of N >= 1 steps.{end}")
     h = np.diff(knots)
     if not ((h > 0).all() or (h < 0).all()):
         k = int(np.argmax(h * np.sign(h[0] if h[0] else 1.0) <= 0))
@@ -399,6 +400,8 @@ def _controls(system: System, u: Control, knots: Array) -> Array:
     hint = (
         f" It has a row per knot, and a control is held over a step: drop the last row (u[:{N}])."
         if array.ndim >= 1 and N + 1 in array.shape[:2]
+        else " Time is the first axis: pass u.T."
+        if array.shape == (m, N)
         else ""
     )
     raise InputError(

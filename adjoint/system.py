@@ -10,7 +10,6 @@ instead.
 
 from __future__ import annotations
 
-import inspect
 import pickle
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from adjoint.errors import InputError
 from adjoint.implicit_step import ImplicitStep
 from adjoint.method import Method
-from adjoint.names import Names, near
+from adjoint.names import Names, check_takes, near
 from adjoint.step import KernelStep, MachineCode, Step, TracedStep, machine_code
 from adjoint.symbolic import trace
 from adjoint.symbolic.splitting import splitting_step, two_groups
@@ -88,7 +87,7 @@ class System:
         if not callable(f):
             raise InputError(f"System: f is {f!r}, which cannot be called. Pass a function f(t, x, u, p).")
         self._set(f, states, controls, parameters, discrete, name)
-        _check_signature(f, self.name)
+        check_takes(f, ("t", "x", "u", "p"), f"system {self.name!r}: the function")
         if mass is not None:
             self._mass = self._checked_mass(mass)
 
@@ -406,9 +405,9 @@ class System:
                 )
             return TracedStep(splitting_step(self.graph, method.gammas, q, v), self.name)
         if not isinstance(method, Method):
+            hint = f"Pass the method itself: adjoint.{method.upper()}." if isinstance(method, str) else ""
             raise InputError(
-                f"system {self.name!r} is continuous and steps by a Method such as RK4; got {method!r}. "
-                "`method(name)` finds one by name."
+                f"system {self.name!r} is continuous and steps by a Method such as adjoint.RK4; got {method!r}. {hint}"
             )
         if not method.explicit:
             return ImplicitStep(self.graph, self._mass, method, self.name)
@@ -470,17 +469,3 @@ def _from_graph(text: str, names: tuple[Any, Any, Any], discrete: bool, name: st
 def _from_step(step: Step, f: Any, names: tuple[Any, Any, Any], name: str) -> System:
     states, controls, parameters = names
     return System.from_step(step, f, states=states, controls=controls, parameters=parameters, name=name)
-
-
-def _check_signature(f: Callable[..., Any], name: str) -> None:
-    try:
-        signature = inspect.signature(f)
-    except (TypeError, ValueError):  # built-in functions tell nothing; tracing will
-        return
-    try:
-        signature.bind(None, None, None, None)
-    except TypeError:
-        raise InputError(
-            f"system {name!r}: the function takes {signature}; expected four arguments (t, x, u, p). "
-            "Keep all four even where some are not used."
-        ) from None

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from adjoint import OptimalControlProblem
+from adjoint.control.problem import OptimalControlProblem
 from adjoint.errors import InputError
 from adjoint.names import near
 

@@ -272,14 +272,14 @@ WRONG_FUNCTIONS = {
     ),
     "running returns two": (lambda: problem(running=lambda t, x, u, p: [u[0], x[0]]), "running cost", "2"),
     "running returns nothing": (lambda: problem(running=lambda t, x, u, p: None), "running cost", "None"),
-    "running takes three": (lambda: problem(running=lambda t, x, u: u[0]), "running cost"),
+    "running takes three": (lambda: problem(running=lambda t, x, u: u[0]), "running takes"),
     "running raises": (lambda: problem(running=lambda t, x, u, p: undefined), "running cost", "undefined"),  # noqa: F821
     "running branches": (
         lambda: problem(running=lambda t, x, u, p: x[0] if x[0] > 0 else -x[0]),
         "running cost",
         "where",
     ),
-    "terminal takes four": (lambda: problem(minimize=lambda t, x, u, p: x[0]), "terminal cost"),
+    "terminal takes four": (lambda: problem(minimize=lambda t, x, u, p: x[0]), "minimize takes"),
     "terminal returns a vector": (lambda: problem(minimize=lambda t, x, p: x), "terminal cost", "2"),
     "path returns more than bounds": (
         lambda: problem(path=dict(limit=(lambda t, x, u, p: x, [0, 0, 0], [1, 1, 1]))),
@@ -430,3 +430,10 @@ def test_any_junk_for_solve_makes_a_solution_or_a_sentence(argument, junk):
     except InputError:
         return
     assert np.all(np.isfinite(s.x)) and s.status
+
+
+def test_a_cost_of_the_wrong_arguments_is_refused_when_it_is_given():
+    car = adjoint.System(lambda t, x, u, p: [u[0]], "x", "v")
+    for role, function in (("minimize", lambda t, x, u, p: t), ("running", lambda t, x, u: u[0])):
+        with pytest.raises(InputError, match=rf"{role} takes \(t, x, u.*\); expected (three|four) arguments"):
+            adjoint.OptimalControlProblem(car, initial=dict(x=0), t=(0, 1), **{role: function})

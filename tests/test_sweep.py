@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
+import adjoint
 from adjoint.check import check_gradient
 from adjoint.errors import AdjointError, InputError
 from adjoint.method import EXPLICIT, RK4
@@ -578,7 +579,7 @@ def test_what_a_system_with_kernels_lacks_is_said(network):
         (dict(t=[0, -1, 1, 2]), r"t is not monotone: t\[1\] = -1 and t\[2\] = 1"),
         (dict(t=[0, np.inf]), "t of system"),
         (dict(steps=3), "both t and steps"),
-        (dict(method="rk4"), "steps by a Method such as RK4; got 'rk4'"),
+        (dict(method="rk4"), "steps by a Method such as adjoint.RK4; got 'rk4'"),
         (dict(x0=np.ones((3, 2)), u=np.ones((4, 30, 2))), "batch sizes differ: x0 has 3, u has 4"),
         (dict(x0=np.ones((0, 2))), "batch of no paths"),
     ],
@@ -630,3 +631,28 @@ def test_bad_input_to_the_derivatives(verb, change, words):
 def test_the_verbs_take_a_trajectory(verb):
     with pytest.raises(InputError, match=rf"{verb.__name__}: the first argument is ndarray; expected the Trajectory"):
         verb(np.zeros((3, 2)))
+
+
+PUSHED = adjoint.System(lambda t, x, u, p: [x[1], u[0]], "position speed", "force")
+KNOTS = np.linspace(0, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda: adjoint.rollout(PUSHED, [0, 0], 1.0, KNOTS, method="rk4"), "Pass the method itself: adjoint.RK4"),
+        (lambda: adjoint.rollout(PUSHED, [0, 0], 1.0, 1.0), r"np.linspace\(0, 1, 101\)"),
+        (lambda: adjoint.rollout(PUSHED, [0, 0], np.zeros((1, 4)), KNOTS), "pass u.T"),
+        (lambda: adjoint.rollout(PUSHED, {"position": 0, "speed": 0}, 1.0, KNOTS), r"in the order of the names: x0=\["),
+        (lambda: adjoint.rollout(adjoint.recurrent.GRU(2, 1), [0, 0], [1.0]), "Pass its .system"),
+        (lambda: adjoint.recurrent.Unroll(PUSHED), r"expected a cell, such as recurrent.GRU\(8, 2\)"),
+        (lambda: adjoint.System(lambda t, x, u, p: [u[0]], "x").graph, "x has 1 entry, u has no entries"),
+        (lambda: adjoint.System(lambda x, u, t, p: [x[0]], "x", "v").graph, r"in the order \(t, x, u, p\); t is a"),
+        (lambda: adjoint.solve_ivp(PUSHED, (0, 1), [0, 0], u=[1.0], method="LSODA"), "LSODA is adjoint.AUTO here"),
+        (lambda: adjoint.solve_ivp(PUSHED, (0, 1), [0, 0]), r"has the controls force"),
+    ],
+    ids=range(10),
+)
+def test_a_slip_is_told_with_its_remedy(call, hint):
+    with pytest.raises(AdjointError, match=hint):
+        call()

@@ -95,7 +95,7 @@ def test_the_graph_is_the_function():
 
 
 def test_a_continuous_system_needs_a_method():
-    with pytest.raises(InputError, match="steps by a Method such as RK4; got 'rk4'"):
+    with pytest.raises(InputError, match="steps by a Method such as adjoint.RK4; got 'rk4'"):
         ROCKET.step("rk4")
 
 

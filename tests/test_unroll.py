@@ -180,3 +180,16 @@ def test_states_that_explode():
     p = cell.pack(cell.unpack(cell.init()) | {"W_hh": 1e30 * np.eye(5)})
     with pytest.raises(AdjointError, match="became inf at step"):
         Unroll(cell).forward(p, np.ones((2, 20, 3)), np.ones(5))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_seeds_that_are_not_finite_are_refused(bad):
+    run = Unroll(adjoint.recurrent.GRU(3, 2))
+    run.forward(run.cell.init(0), np.ones((2, 5, 2)))
+    seeds = np.zeros((2, 6, 3))
+    seeds[1, 4, 2] = bad
+    with pytest.raises(InputError, match=r"dx has (nan|inf) at index \(1, 4, 2\)"):
+        run.backward(dx=seeds)
+    run.forward(run.cell.init(0), np.ones((2, 5, 2)))
+    with pytest.raises(InputError, match=r"dlast has (nan|inf) at index \(0, 1\)"):
+        run.backward(dlast=[[0, bad, 0], [0, 0, 0]])

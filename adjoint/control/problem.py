@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import InputError
-from adjoint.names import near
+from adjoint.names import check_takes, near
 from adjoint.system import System
 
 __all__ = ["Constraint", "Free", "OptimalControlProblem", "Phase", "free"]
@@ -204,6 +204,8 @@ class OptimalControlProblem:
         ):
             if function is not None and not callable(function):
                 raise InputError(f"{where}: {role} is {function!r}; expected a function.")
+            if function is not None:
+                check_takes(function, "txup" if role == "running" else "txp", f"{where}: {role}")
         if running is None and terminal is None and boundary is None and final is None:
             raise InputError(
                 f"{where}: there is neither a cost nor a final condition. Give running=, minimize= or maximize=."

@@ -105,7 +105,7 @@ def intervals(
         )
     if u is None and m:
         raise InputError(
-            f"u is missing; system {system.name!r} has {m} controls ({system.describe('control')}). Pass ({m},) for a "
+            f"u is missing; system {system.name!r} has the controls {system.describe('control')}. Pass ({m},) for a "
             f"constant, or (M, {m}) with knots= (M+1,)."
         )
     held = numbers("u", () if u is None else u)

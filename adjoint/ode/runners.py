@@ -12,6 +12,10 @@ from adjoint.system import System
 
 __all__ = ["runner"]
 
+_SCIPY = {  # what SciPy's users write, and what comes nearest
+    "RK45": "DOPRI5", "RK23": "BS3", "DOP853": "DOP853", "RADAU": "radau(3)", "BDF": "RODAS5P", "LSODA": "AUTO",
+}  # fmt: skip
+
 
 def runner(system: System, method: Method | Automatic) -> Runner:
     """The runner of a method on a system; made once and kept with the system.
@@ -24,7 +28,11 @@ def runner(system: System, method: Method | Automatic) -> Runner:
         If the system is discrete, or the method cannot find a grid.
     """
     if not isinstance(method, Method | Automatic):
-        raise InputError(f"method is {method!r}; expected a Method such as TSIT5, DOP853, RODAS5P, radau(3), or AUTO.")
+        known = _SCIPY.get(method.upper()) if isinstance(method, str) else None
+        known = f" SciPy's {method} is adjoint.{known} here." if known else ""
+        raise InputError(
+            f"method is {method!r}; expected a Method such as adjoint.TSIT5, DOP853, RODAS5P, radau(3), or AUTO.{known}"
+        )
     if system.discrete:
         raise InputError(
             f"system {system.name!r} is discrete: its steps are what it is. Use rollout(system, x0, u, p=p)."

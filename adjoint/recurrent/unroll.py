@@ -76,6 +76,8 @@ class Unroll:
     """
 
     def __init__(self, cell: Cell, dtype: DTypeLike = np.float64) -> None:
+        if not isinstance(cell, Cell):
+            raise InputError(f"Unroll: the first argument is {cell!r}; expected a cell, such as recurrent.GRU(8, 2).")
         self.cell, self.dtype = cell, np.dtype(dtype)
         if self.dtype not in kernels.forward:
             raise InputError(f"dtype is {self.dtype}; expected float64 or float32.")
@@ -183,7 +185,7 @@ class Unroll:
         Raises
         ------
         InputError
-            If a shape does not fit, or there was no `forward`.
+            If a shape does not fit, a seed is not finite, or there was no `forward`.
         """
         self._check_ran("backward")
         N, B = self._shape or (0, 0)
@@ -196,6 +198,8 @@ class Unroll:
             self._transpose, self._collect, self._prepare, self._step, self._t, self._h, self._x, self._u, self._p3,
             self._z, q, self._none, lam, gu, gp, self._chunk, False, self._sizes, self._arg, self._res, self._work,
         )  # fmt: skip
+        if not (np.isfinite(gp).all() and np.isfinite(lam[0, 0]).all()):
+            _check_seeds(dx=dx, dlast=dlast)
         if cell.needs_records:
             self._ran = False  # δ stands where the records were
         g_u = gu[0].transpose(1, 0, 2) if want_u else None
@@ -353,3 +357,12 @@ class Unroll:
             f"state {e} of path {b} became {self._x[0, k, b, e]} at step {k - 1} of cell {self.cell.name!r}. "
             "Its recurrence is unstable: smaller recurrent weights, or a cell with a bounded state."
         )
+
+
+def _check_seeds(**seeds: ArrayLike | None) -> None:
+    """Asked only if the gradient is not finite: seeds are many, and a bad one never leaves the gradient as it was."""
+    for name, seed in seeds.items():
+        bad = np.argwhere(~np.isfinite(0.0 if seed is None else seed))
+        if len(bad):
+            where = tuple(int(i) for i in bad[0])
+            raise InputError(f"{name} has {np.asarray(seed)[where]} at index {where}; expected finite numbers.")

@@ -60,7 +60,8 @@ def trace(
         hint = f" {ORDINARY_ARRAY_HINT}" if "truth value" in str(error) and not _BRANCH.search(where) else ""
         raise TraceError(f"{role}: {where}: {error}{hint}") from error
     except Exception as error:
-        raise TraceError(f"{role}: {place(function, error.__traceback__)} raised {_explain(error)}") from error
+        where = place(function, error.__traceback__)
+        raise TraceError(f"{role}: {where} raised {_explain(error, arguments)}") from error
 
     elements: list[SX] = []
     _flatten(result, elements, f"{role}: {place(function)}")
@@ -122,7 +123,7 @@ def _flatten(result: Any, elements: list[SX], where: str) -> None:
         )
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, arguments: Sequence[tuple[str, int | None]]) -> str:
     """Type and text of an exception, with the cure where it is known."""
     lines = str(error).strip().splitlines() or [""]
     text = f"{type(error).__name__}: {lines[0]}" if lines[0] else type(error).__name__
@@ -132,6 +133,11 @@ def _explain(error: Exception) -> str:
         return f"{text}. The arguments must not be changed: work on a copy (x.copy())."
     if "must be of integer" in text or "only integer" in text or "only integers" in text:
         return f"{text}. A traced number cannot be an index: use an adjoint.Table, or choose with adjoint.where."
+    if isinstance(error, IndexError):
+        sizes = ", ".join(f"{name} has {length or 'no'} entries" for name, length in arguments if length is not None)
+        return f"{text}. Here {sizes.replace('has 1 entries', 'has 1 entry')}; each is named when the System is made."
+    if "TracedScalar' object is not subscriptable" in text:
+        return f"{text}. The arguments come in the order ({', '.join(name for name, _ in arguments)}); t is a number."
     if isinstance(error, TypeError) and re.search(r"object|ufunc|no callable", text):
         return f"{text}. {ORDINARY_ARRAY_HINT}"
     return text
