@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 import casadi as ca
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from adjoint.errors import InputError
 from adjoint.kernels import collocation, lu, rosenbrock, stiff
@@ -218,6 +216,9 @@ def _structure(n: int, row: Integers, column: Integers, mass: Array | None) -> S
     places = own
     kl, ku = n - 1, n - 1
     if n >= NARROW:
+        from scipy.sparse import coo_matrix  # only here: slow to import
+        from scipy.sparse.csgraph import reverse_cuthill_mckee
+
         pattern = coo_matrix((np.ones(rows.size), (rows, columns)), shape=(n, n)).tocsr()
         cuthill = np.asarray(reverse_cuthill_mckee((pattern + pattern.T).tocsr(), symmetric_mode=True), np.int64)
         for candidate in (own.astype(np.int64), cuthill):

@@ -23,7 +23,8 @@ from collections.abc import Callable
 import numpy as np
 
 from adjoint.method import RK4
-from adjoint.ode.checkpoint import checkpointed, step_with_running
+from adjoint.ode.checkpoint import checkpointed
+from adjoint.ode.running import with_running
 from adjoint.ode.schedule import Schedule
 from adjoint.sweeps import rollout, sweep
 from adjoint.system import System
@@ -54,7 +55,7 @@ def ours(N: int, memory: str) -> Callable[[], np.ndarray]:
 
 def stored(N: int) -> Callable[[], np.ndarray]:
     """All states kept: `rollout` and `sweep`."""
-    step = step_with_running(PREY, cost, RK4)
+    step = with_running(PREY, cost).step(RK4)
     system = System.from_step(step, lotka_volterra, states="x y cost", parameters="a b c d")
     t = np.linspace(0.0, END, N + 1)
 

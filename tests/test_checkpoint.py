@@ -16,7 +16,8 @@ import adjoint
 from adjoint import recurrent
 from adjoint.errors import AdjointError, InputError
 from adjoint.native import lane_width
-from adjoint.ode.checkpoint import checkpointed, step_with_running
+from adjoint.ode.checkpoint import checkpointed
+from adjoint.ode.running import with_running
 from adjoint.ode.schedule import Advance, Schedule, in_bytes, plan
 from adjoint.progress import bar
 
@@ -118,11 +119,9 @@ def terminal(t, x, p):
 
 def stored(system, x0, u, t, p, method=adjoint.RK4, seeds=None):
     """The same J by `rollout` and `sweep`, all states kept."""
-    step = step_with_running(system, running, None if system.discrete else method)
-    with_cost = adjoint.System.from_step(step, system.f, states=[*system.states, "cost"], controls=system.controls,
-                                         parameters=system.parameters)
+    with_cost = with_running(system, running)
     start = np.concatenate([x0, np.zeros((*np.shape(x0)[:-1], 1))], axis=-1)
-    path = adjoint.rollout(with_cost, start, u, t, p)
+    path = adjoint.rollout(with_cost, start, u, t, p, method)
     x, n = path.x[..., -1, :], system.n
     dx, dp = np.zeros(path.x.shape), np.zeros(path.p.shape)
     dx[..., -1, 0], dx[..., -1, 1], dx[..., -1, n] = x[..., 1], x[..., 0], 1
@@ -176,6 +175,7 @@ def test_the_bits_of_a_batch_with_controls_and_seeds(N, memory, batch, own_p):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 3000), BUDGETS)
+@pytest.mark.filterwarnings("ignore::adjoint.errors.StabilityWarning")  # chaotic: the bits agree all the same
 def test_the_bits_of_a_map_whose_controls_are_made_on_the_way(N, memory):
     def u(first, last):
         return np.sin(np.arange(first, last))[:, None]

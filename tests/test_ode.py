@@ -443,7 +443,7 @@ def test_wrong_shapes_name_the_system():
         solve_ivp(FORCED, (0, 1), [1, 2, 3], **WITH)
     with pytest.raises(InputError, match="p has 1 numbers; system 'forced' has 2 parameters"):
         solve_ivp(FORCED, (0, 1), [1, 2], u=[0.1], p=[1])
-    with pytest.raises(InputError, match="u is missing; system 'forced' has 1 controls"):
+    with pytest.raises(InputError, match="u is missing; system 'forced' has the controls push"):
         solve_ivp(FORCED, (0, 1), [1, 2], p=[1, 2])
     with pytest.raises(InputError, match="is discrete"):
         solve_ivp(adjoint.System(lambda t, x, u, p: x, "x", discrete=True), (0, 1), [1.0])

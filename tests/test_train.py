@@ -177,7 +177,9 @@ def test_what_is_seen_of_it(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_bar_on_a_terminal():
+def test_a_bar_on_a_terminal(monkeypatch):
+    monkeypatch.delenv("ADJOINT_QUIET", raising=False)
+
     class Terminal(io.StringIO):
         def isatty(self):
             return True

@@ -9,9 +9,7 @@ same operations on the same numbers in the same order: the gradient has the bits
 For recurrent cells, whose work is done in chunks of steps, segments are multiples of a chunk for this reason. (One
 exception: where more paths than a vector register has lanes share one p, their sum is taken in another order.)
 
-The running cost is one more state, x_{n+1}, which the method integrates (a map: sums) along with the others:
-
-    x_{n+1}(t_0) = 0,   ẋ_{n+1} = ℓ(t, x, u, p)        a map:   x_{n+1} ← x_{n+1} + ℓ(t_k, x_k, u_k, p)
+The running cost is one more state (`adjoint.ode.running`).
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from typing import Any
 import casadi as ca
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import block_diag
 
 from adjoint.cell_step import CellStep, chunk
 from adjoint.errors import AdjointError, InputError
@@ -34,14 +31,14 @@ from adjoint.layout import Lanes, Rows
 from adjoint.method import RK4, Method
 from adjoint.native import CompiledFunction
 from adjoint.ode.grid import Controls, Knots, controls, knots
+from adjoint.ode.running import with_running
 from adjoint.ode.schedule import Advance, Reverse, Schedule, in_bytes, plan
-from adjoint.step import Step, TracedStep
+from adjoint.step import Step
 from adjoint.sweeps import rollout
 from adjoint.symbolic import trace
-from adjoint.symplectic import Composition
-from adjoint.system import System, as_step
+from adjoint.system import System
 
-__all__ = ["Checkpointed", "checkpointed", "step_with_running"]
+__all__ = ["Checkpointed", "checkpointed"]
 
 Array = NDArray[np.float64]
 ControlsLike = ArrayLike | Callable[[int, int], ArrayLike] | None
@@ -165,7 +162,8 @@ def checkpointed(
     batch, n = probe.batch, system.n
     given = controls(system, u, du, grid.N, batch)
     size = n if running is None else n + 1
-    step = system.step(method) if running is None else step_with_running(system, running, probe.method)
+    moving = system if running is None else with_running(system, running)
+    step = moving.step(probe.method)
     start = np.zeros((batch or 1, size))
     start[:, :n] = probe.x[..., 0, :]
     run = _Run(system, step, grid, given, start, probe.p, batch, budget, callable(dx))
@@ -202,35 +200,6 @@ def checkpointed(
         (end[0, :n] if single else end[:, :n]).copy(),
         run.schedule,
     )
-
-
-@lru_cache(maxsize=16)
-def step_with_running(system: System, running: Callable[..., Any], method: Method | Composition | None) -> Step:
-    """The step of (x, x_{n+1}), where the last state integrates (a map: sums) ℓ(t, x, u, p).
-
-    Parameters
-    ----------
-    system : System
-        With a graph.
-    running : callable
-        ℓ(t, x, u, p), traced once.
-    method : Method, Composition or None
-        None for a discrete system.
-    """
-    graph, n = system.graph, system.n
-    arguments: list[tuple[str, int | None]] = [("t", None), ("x", n), ("u", system.m), ("p", system.n_p)]
-    cost = trace(running, arguments, None, f"running cost over system {system.name!r}")
-    t, x, u, p = ca.SX.sym("t"), ca.SX.sym("x", n + 1), ca.SX.sym("u", system.m), ca.SX.sym("p", system.n_p)
-    f, l = graph(t, x[:n], u, p), cost(t, x[:n], u, p)
-    if system.discrete:
-        return TracedStep(as_step(ca.Function("f", [t, x, u, p], [ca.vertcat(f, x[n] + l)])), system.name)
-    mass = None if system.mass is None else block_diag(system.mass, 1.0)
-    both = System.from_graph(
-        ca.Function("f", [t, x, u, p], [ca.densify(ca.vertcat(f, l))]),
-        states=[*system.states, "_running_cost"], controls=system.controls, parameters=system.parameters,
-        name=system.name, mass=mass,
-    )  # fmt: skip
-    return both.step(method)
 
 
 # ---- the work ------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize
 
 from adjoint.errors import AdjointError, InputError
 from adjoint.ode.fit_data import Experiment, prepare
@@ -217,6 +216,8 @@ def _least_squares(
     fun: Callable[[Array], Array], jac: Callable[[Array], Array], theta: Array, lower: Array, upper: Array,
     how: GaussNewton, evaluations: int,
 ) -> Any:  # fmt: skip
+    from scipy import optimize  # only here, and likewise below: slow to import
+
     return optimize.least_squares(
         fun, theta, jac, (lower, upper), ftol=how.tolerance, xtol=how.tolerance, gtol=how.tolerance, x_scale="jac",
         max_nfev=evaluations,
@@ -268,6 +269,8 @@ def _multipliers(
 def _quasi_newton(
     problem: Residuals, theta: Array, lower: Array, upper: Array, how: QuasiNewton, watch: _Watch
 ) -> Outcome:
+    from scipy import optimize
+
     # L-BFGS-B knows no scales of the unknowns: it gets them in units of their first values.
     unit = np.where(theta != 0, np.abs(theta), 1.0)
 

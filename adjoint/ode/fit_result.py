@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize, stats
 
 from adjoint.errors import AdjointError, InputError
 from adjoint.names import near
@@ -65,7 +64,7 @@ def spread(residuals: Residuals, theta: Array, at_bound: NDArray[np.bool_], know
     moving = ~at_bound
     J, C = (here.J * D)[:, moving], (here.J_c * D)[:, moving]
     # C has full rank, as each interval ends in an unknown of its own; but hardly where the system explodes.
-    Z = linalg.qr(C.T)[0][:, len(C) :] if len(C) else np.eye(J.shape[1])
+    Z = np.linalg.qr(C.T, mode="complete")[0][:, len(C) :] if len(C) else np.eye(J.shape[1])
     F = J @ Z
     _, S, Vt = np.linalg.svd(F, full_matrices=True)
     S = np.concatenate([S, np.zeros(Vt.shape[0] - S.size)])
@@ -187,6 +186,8 @@ class FitResult:
     def _quantile(self, level: float) -> float:
         if not 0 < level < 1:
             raise InputError(f"level is {level!r}; expected a number between 0 and 1, such as 0.95.")
+        from scipy import stats  # only here, and likewise below: slow to import
+
         law = stats.norm() if self.known_sigma else stats.t(max(self.freedom, 1))
         return float(law.ppf(0.5 + level / 2))
 
@@ -228,6 +229,8 @@ class FitResult:
         InputError
             If the name is not that of an estimated parameter.
         """
+        from scipy import optimize
+
         i = self._index(name)
         if i >= self.problem.free.size:
             raise InputError(f"{name!r} is an initial state; profiles are for parameters.")

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import block_diag
 
 from adjoint.errors import InputError
 from adjoint.method import TSIT5, Automatic, Method
@@ -27,6 +26,7 @@ from adjoint.ode.course import follow
 from adjoint.ode.events import Event, Watcher, events_of
 from adjoint.ode.pieces import Piece, evaluate, locate
 from adjoint.ode.runners import runner
+from adjoint.ode.running import with_running
 from adjoint.ode.solution import OdeSolution
 from adjoint.system import System
 
@@ -124,7 +124,7 @@ def solve_ivp(
 
     n, full = made.n, made
     if running is not None:
-        full = with_integral(made, running)
+        full = with_running(made, running)
         start, options = np.append(start, 0.0), given.with_quadrature(options, integral_tolerance)
     engine = runner(full, method)
     happenings = events_of(events)
@@ -162,20 +162,3 @@ def together(pieces: tuple[Piece, ...]) -> tuple[Array, Array]:
     if len(pieces) == 1:
         return pieces[0].path.t, pieces[0].path.x
     return np.concatenate([piece.path.t for piece in pieces]), np.concatenate([piece.path.x for piece in pieces])
-
-
-def with_integral(system: System, running: Callable[..., Any]) -> System:
-    """The system with ∫ running dt as a last state; the one made last is kept."""
-    kept: list[Any] = system.keep(with_integral, lambda: [None, None])
-    if kept[0] is not running:
-        rate = given.with_four_arguments(running)
-
-        def f(t: Any, x: Any, u: Any, p: Any) -> Any:
-            return [system.f(t, x[:-1], u, p), rate(t, x[:-1], u, p)]
-
-        label = next(name for name in ("integral", "integral_", "integral__") if name not in system.states)
-        mass = None if system.mass is None else block_diag(system.mass, 1.0)
-        states = (*system.states, label)
-        kept[:] = running, System(f, states, system.controls, system.parameters, name=system.name, mass=mass)
-    made: System = kept[1]
-    return made
