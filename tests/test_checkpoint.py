@@ -136,7 +136,7 @@ def stored(system, x0, u, t, p, method=adjoint.RK4, seeds=None):
 BUDGETS = st.sampled_from(["32 kB", "50 kB", "100 kB", "1 MB", "1 GB"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 3000), BUDGETS, st.sampled_from([adjoint.RK4, adjoint.EULER, adjoint.DOPRI5, adjoint.gauss(2)]))
 def test_the_bits_of_an_ode(N, memory, method):
     path, value, g = stored(PREY, [1.0, 1.2], None, np.linspace(0.3, 2.0, N + 1), RATES, method)
@@ -148,7 +148,7 @@ def test_the_bits_of_an_ode(N, memory, method):
     assert c.u is None or c.u.size == 0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 500), BUDGETS, st.sampled_from([1, 3, 11]), st.booleans())
 def test_the_bits_of_a_batch_with_controls_and_seeds(N, memory, batch, own_p):
     rng = np.random.default_rng(N)
@@ -173,7 +173,7 @@ def test_the_bits_of_a_batch_with_controls_and_seeds(N, memory, batch, own_p):
         np.testing.assert_allclose(c.p, g.p, rtol=1e-12, atol=1e-14)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 3000), BUDGETS)
 @pytest.mark.filterwarnings("ignore::adjoint.errors.StabilityWarning")  # chaotic: the bits agree all the same
 def test_the_bits_of_a_map_whose_controls_are_made_on_the_way(N, memory):

@@ -24,7 +24,7 @@ def stable(seed, n, m=2, r=3, radius=0.9):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(0, 3), st.integers(1, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_it_is_the_adjoint_of_the_forward_response(seed, n, m, r):
     A, B, C = stable(seed, n, m, r)
     response = backward_filter(A, B, C, np.linspace(0, math.pi, 7))

@@ -62,7 +62,7 @@ def log_of(integer):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_sum_of_the_logarithms_is_the_determinant_and_the_first_is_the_norm(seed, n, N):
     A = rows_of_integers(np.random.default_rng(seed), N, n) + 3 * np.eye(n)
     logs = product_svd(A).logs
@@ -114,7 +114,7 @@ def test_rotations_neither_grow_nor_shrink():
 
 
 @given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_forward_and_backward_share_their_singular_values(seed, n, N):
     A = np.random.default_rng(seed).standard_normal((N, n, n))
     forward, backward = product_svd(A), product_svd(transposed(A))

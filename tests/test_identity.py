@@ -44,7 +44,7 @@ def rate(norms):
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.3, 0.9, 0.98, 1.02, 1.2]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_simulation_gradient_and_network_are_one_product(seed, part):
     A, N = stable_matrix(seed), 400
     x0, end = np.random.default_rng(seed + 1).normal(size=(2, D))
@@ -63,7 +63,7 @@ def test_simulation_gradient_and_network_are_one_product(seed, part):
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_they_explode_at_the_same_step_and_at_the_same_rate(seed):
     A, N = stable_matrix(seed), 6000
     x0, end = np.random.default_rng(seed + 1).normal(size=(2, D))

@@ -28,7 +28,7 @@ def by_name(m):
 # -- the linear algebra ----------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(1, 12), kl=st.integers(0, 4), ku=st.integers(0, 4), seed=st.integers(0, 10**6), complex_=st.booleans()
 )

@@ -27,7 +27,7 @@ def elman(W):
 
 
 @given(st.integers(1, 24), st.floats(0.5, 1.5), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_an_orthogonal_matrix_treats_all_directions_alike(d, gain, seed):
     W = recurrent.orthogonal(np.random.default_rng(seed), d, gain)
     assert costate_norms(*elman(W), seed=seed) == pytest.approx(gain ** np.arange(N + 1.0), rel=1e-11)
@@ -35,7 +35,7 @@ def test_an_orthogonal_matrix_treats_all_directions_alike(d, gain, seed):
 
 
 @given(st.integers(2, 24), st.floats(0.3, 3), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_random_matrix_has_its_radius_and_grows_first(d, radius, seed):
     W = recurrent.spectral(np.random.default_rng(seed), d, radius)
     assert recurrent.spectral_radius(W) == pytest.approx(radius, rel=1e-10)
@@ -61,7 +61,7 @@ def _rest(cell, p, steps=N):
 
 
 @given(st.integers(1, 16), st.floats(0.3, 2), st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_saturated_units_only_shrink_it(d, gain, seed):
     rng = np.random.default_rng(seed)
     cell, p = elman(recurrent.orthogonal(rng, d, gain))
@@ -84,7 +84,7 @@ def test_time_constants_are_memories():
 
 
 @given(st.integers(0, 10**6), st.floats(-6, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_leaky_cell_never_explodes_and_remembers_as_long_as_it_leaks(seed, theta):
     rng = np.random.default_rng(seed)
     cell = recurrent.Leaky(8, 2)
@@ -97,7 +97,7 @@ def test_a_leaky_cell_never_explodes_and_remembers_as_long_as_it_leaks(seed, the
 
 
 @given(st.integers(0, 10**6), st.floats(0.5, 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_with_many_leaks_the_weighted_costate_never_grows(seed, gain):
     rng = np.random.default_rng(seed)
     cell = recurrent.Leaky(8, 2)

@@ -133,7 +133,7 @@ def test_rays_end_where_the_modulus_passes_one(m):
 
 
 @given(st.lists(st.tuples(st.floats(-6, 3), st.floats(-6, 6)), min_size=1, max_size=600))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_compiled_modulus_is_that_of_numpy(points):
     z = np.array([complex(*p) for p in points])
     for m in (RK4, gauss(2)):
@@ -298,7 +298,7 @@ roots = st.lists(st.integers(-8, 8).map(lambda i: Fraction(i, 3)), min_size=1, m
 
 
 @given(roots, st.sampled_from([1, -1]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_first_negative_against_known_zeros(zeros, sign):
     P = polynomial([sign])
     for z in zeros:
@@ -316,7 +316,7 @@ def test_first_negative_against_known_zeros(zeros, sign):
 
 
 @given(st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 3)), min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_routh_against_known_zeros(zeros):
     P = polynomial([1])
     for re, im in zeros:  # (z - re)² + im², or z - re

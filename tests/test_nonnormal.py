@@ -46,7 +46,7 @@ def matrices(seed, n, kind=float):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12), st.sampled_from([float, complex]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_grid_is_the_least_singular_value_at_each_point(seed, n, kind):
     A = matrices(seed, n, kind)
     size = np.linalg.norm(A, 2)
@@ -91,7 +91,7 @@ def test_abscissa_and_radius_of_a_jordan_block(eps):
 
 @given(st.integers(0, 10**6), st.integers(1, 6), st.floats(-2.0, 0.5))
 @example(2606, 4, 0.0)  # a midpoint that is a local minimum of the boundary
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_point_of_a_grid_reaches_farther_and_the_boundary_is_attained(seed, n, decade):
     A = matrices(seed, n)
     size = np.linalg.norm(A, 2)
@@ -122,7 +122,7 @@ def test_the_numerical_range_of_a_jordan_block_is_a_disc():
 
 
 @given(st.integers(0, 10**6), st.integers(1, 7), st.sampled_from([float, complex]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_numerical_range_contains_quotients_and_its_radius_bounds_powers(seed, n, kind):
     A = matrices(seed, n, kind)
     rng = np.random.default_rng(seed + 1)

@@ -366,7 +366,7 @@ def test_many_steps_make_room_for_themselves():
     assert np.array_equal(again.x, solution.x)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rate=st.floats(-3, 3), t0=st.floats(-10, 10), length=st.floats(1e-3, 5), back=st.booleans(),
     size=st.floats(1e-6, 1e6), method=st.sampled_from(PAIRS),

@@ -35,7 +35,7 @@ def growth(system, method, h, p, steps=3000):
     st.integers(0, 10**6),
     st.floats(-2, 2),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_just_below_the_limit_it_decays_and_just_above_it_grows(n, method, seed, scale):
     A = np.random.default_rng(seed).normal(size=(n, n))
     A -= (np.linalg.eigvals(A).real.max() + 0.3) * np.eye(n)  # all stable
@@ -49,7 +49,7 @@ def test_just_below_the_limit_it_decays_and_just_above_it_grows(n, method, seed,
 
 
 @given(st.integers(0, 10**6), st.floats(1e-3, 1e3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_units_of_time_scale_the_limit_and_units_of_states_do_not(seed, unit):
     random = np.random.default_rng(seed)
     A = random.normal(size=(4, 4)) - 3 * np.eye(4)

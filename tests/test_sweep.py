@@ -340,7 +340,7 @@ def test_a_linear_system_with_a_linear_cost_has_no_hessian():
 # ---- batches -------------------------------------------------------------------------------------
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @example(batch=2 * lane_width() + 3, own_p=True, which=0, seed=0)
 @example(batch=2 * lane_width() + 3, own_p=False, which=1, seed=1)
 @example(batch=2 * lane_width() + 3, own_p=True, which=2, seed=2)
