@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import statistics
-import time
 from collections.abc import Callable
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 import numpy as np
+from turns import medians
 
 import adjoint
 from adjoint import recurrent
@@ -105,16 +104,9 @@ def compare(title: str, runs: dict[str, Run], seconds: float, tolerance: float) 
         for a, b in zip(run(), expected, strict=True):
             error = np.linalg.norm(a - b) / np.linalg.norm(b)
             assert error < tolerance, f"{name} has another gradient: {error:.1e}"
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[first]) < 5:
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    cells = "".join(f"  {name} {median:9.3f}" for name, median in medians.items())
-    ratios = ", ".join(f"{name} {medians[name] / medians[first]:.2f}" for name in list(medians)[1:])
+    found = {name: 1e3 * value for name, value in medians(runs, seconds).items()}
+    cells = "".join(f"  {name} {median:9.3f}" for name, median in found.items())
+    ratios = ", ".join(f"{name} {found[name] / found[first]:.2f}" for name in list(found)[1:])
     print(f"{title:32s}{cells}   ratios to {first}: {ratios}", flush=True)
 
 

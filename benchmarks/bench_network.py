@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import statistics
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,6 +19,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
     os.environ.setdefault(variable, "1")
 
 import numpy as np
+from turns import medians
 
 from adjoint.recurrent import GRU, LSTM, Bidirectional, Embedding, Network, PerStep, Unroll, softmax_cross_entropy
 
@@ -131,17 +130,10 @@ def main() -> None:
             if "torch" in first:
                 accuracy = 1e-4 if dtype is np.float32 else 1e-10
                 np.testing.assert_allclose(first["torch"], first["adjoint"], rtol=accuracy)
-            times: dict[str, list[float]] = {name: [] for name in runs}
-            end = time.perf_counter() + seconds
-            while time.perf_counter() < end or len(times["adjoint"]) < 5:
-                for name, run in runs.items():
-                    start = time.perf_counter()
-                    run()
-                    times[name].append(1e3 * (time.perf_counter() - start))
-            medians = {name: statistics.median(values) for name, values in times.items()}
+            found = {name: 1e3 * value for name, value in medians(runs, seconds).items()}
             label = f"{'bi-' if case.both else ''}{case.kind} {case.d} x {case.N} x {case.B}"
-            cells = "".join(f"{medians[name]:10.3f}" for name in makers)
-            ratios = ", ".join(f"{name} {medians[name] / medians['adjoint']:.2f}" for name in list(medians)[1:])
+            cells = "".join(f"{found[name]:10.3f}" for name in makers)
+            ratios = ", ".join(f"{name} {found[name] / found['adjoint']:.2f}" for name in list(found)[1:])
             print(f"{label:32s}{dtype.__name__:9s}{cells}   {ratios}", flush=True)
 
 

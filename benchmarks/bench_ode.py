@@ -13,7 +13,6 @@ import argparse
 import importlib.util
 import os
 import shutil
-import statistics
 import time
 from collections.abc import Callable
 
@@ -22,6 +21,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import numpy as np
+from turns import medians
 
 import adjoint
 from adjoint import DOPRI5, RK4, TSIT5
@@ -223,17 +223,6 @@ def kepler_scipy() -> tuple[Run, Run]:
 
 
 # ---- running ----------------------------------------------------------------------------------------
-
-
-def medians(runs: dict[str, Run], seconds: float) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or min(map(len, times.values())) < 5:
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(t) for name, t in times.items()}
 
 
 def compare(title: str, contestants: dict[str, tuple[Run, Run]], ours: str, seconds: float, agree: float) -> None:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import statistics
-import time
 from collections.abc import Callable
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -21,6 +19,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import numpy as np
+from turns import medians
 
 from adjoint.recurrent import LSTM, Diagonal, Elman, Unroll
 
@@ -135,16 +134,9 @@ def main() -> None:
             for name, g in gradients.items():
                 error = np.linalg.norm(g - gradients["adjoint"]) / np.linalg.norm(g)
                 assert error < (1e-4 if dtype is np.float32 else 1e-10), f"{name} has another gradient: {error:.1e}"
-            times: dict[str, list[float]] = {name: [] for name in runs}
-            end = time.perf_counter() + seconds
-            while time.perf_counter() < end or len(times["adjoint"]) < 5:
-                for name, run in runs.items():
-                    start = time.perf_counter()
-                    run()
-                    times[name].append(1e3 * (time.perf_counter() - start))
-            medians = {name: statistics.median(values) for name, values in times.items()}
-            cells = "".join(f"{medians[name]:12.3f}" if name in medians else f"{'-':>12s}" for name in makers)
-            ratios = ", ".join(f"{name} {medians[name] / medians['adjoint']:.2f}" for name in list(medians)[1:])
+            found = {name: 1e3 * value for name, value in medians(runs, seconds).items()}
+            cells = "".join(f"{found[name]:12.3f}" if name in found else f"{'-':>12s}" for name in makers)
+            ratios = ", ".join(f"{name} {found[name] / found['adjoint']:.2f}" for name in list(found)[1:])
             print(f"{f'{kind} {d} x {N} x {B}':20s}{dtype.__name__:9s}{cells}   {ratios}", flush=True)
 
 

@@ -4,14 +4,17 @@
     times              X = D W  + β X     its transpose: what comes back
     add_outer          G = G + Dᵀ X       the gradient of W, summed over all rows
 
-Many rows go to BLAS in one call. The small products inside of the loop over time are all of the second kind, since
-OpenBLAS has a fast path for them (untransposed, q · a · rows <= 10⁶; measured: 2.0 against 3.5 µs for 32 rows and a
-64 × 64 matrix of float32, and 38 against 48 µs for 256 × 256 when cut into pieces): a cell packs Wᵀ once for many steps
-(`pack_transpose`). One or two rows are not worth a call: W is walked through once, 8 rows of it in a pass. `blas` is
-the address of the routine (`kernels.blas`).
+Many rows go to BLAS in one call. The small products inside of the loop over time are all of the second kind, since with
+AVX-512 OpenBLAS has a fast path for them (untransposed, q · a · rows <= 10⁶; measured: 2.0 against 3.5 µs for 32 rows
+and a 64 × 64 matrix of float32, and 38 against 48 µs for 256 × 256 when cut into pieces): a cell packs Wᵀ once for
+many steps (`pack_transpose`). Without AVX-512 there is no such path, and a cut costs (236 against 95 µs). One or two
+rows are not worth a call: W is walked through once, 8 rows of it in a pass. `blas` is the address of the routine
+(`kernels.blas`).
 """
 
 from __future__ import annotations
+
+from llvmlite.binding import get_host_cpu_features
 
 from adjoint.kernels.blas import gemm
 from adjoint.kernels.jit import jit_piece
@@ -19,7 +22,8 @@ from adjoint.kernels.jit import jit_piece
 __all__ = ["add_outer", "pack_transpose", "times", "times_transpose"]
 
 _FEW = 2  # rows for which a call of BLAS costs more than it saves
-_SMALL = 1_000_000  # multiplications up to which OpenBLAS takes its path for small matrices
+_SMALL = 1_000_000  # multiplications up to which OpenBLAS takes its path for small matrices,
+_HAS_PATH = bool(get_host_cpu_features().get("avx512f"))  # if it has one; kernels are kept on disk by the processor
 
 
 @jit_piece
@@ -55,7 +59,7 @@ def times(blas, D, W, beta, X):
         _few_rows_times(D, W, X)
         return
     piece = _SMALL // max(1, W.size) // 8 * 8
-    if piece == 0:  # too large a matrix for that path in any case
+    if piece == 0 or not _HAS_PATH:  # too large a matrix for that path in any case
         piece = rows
     for first in range(0, rows, piece):
         last = min(rows, first + piece)

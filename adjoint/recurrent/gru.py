@@ -39,7 +39,7 @@ def _weights(p, d, m):
 def _prepare(s, u, p, z, work):
     d, m = z.shape[1] // 4, u.shape[1]
     W_ih, W_hh, b, b_hn = _weights(p, d, m)
-    pack_transpose(W_hh, work.reshape(d, 3 * d))
+    pack_transpose(W_hh, work[: 3 * d * d].reshape(d, 3 * d))
     for i in range(z.shape[0]):
         for j in range(2 * d):
             z[i, j] = b[j]
@@ -53,13 +53,14 @@ def _prepare(s, u, p, z, work):
 @jit_piece
 def _step(s, x, u, p, z, x_next, work):
     d = x.shape[1]
-    times(s[0], x, work.reshape(d, 3 * d), 1, z[:, : 3 * d])
+    times(s[0], x, work[: 3 * d * d].reshape(d, 3 * d), 1, z[:, : 3 * d])
     for i in range(x.shape[0]):
         for j in range(2 * d):
             z[i, j] = sigmoid(z[i, j])
         r, y, a, n, before, after = z[i, :d], z[i, d : 2 * d], z[i, 2 * d : 3 * d], z[i, 3 * d :], x[i], x_next[i]
-        for j in range(d):
+        for j in range(d):  # a loop that writes one array becomes vector instructions; others may not
             n[j] = tanh(n[j] + r[j] * a[j])
+        for j in range(d):
             after[j] = (1 - y[j]) * n[j] + y[j] * before[j]
 
 
@@ -69,14 +70,21 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     for i in range(x.shape[0]):
         r, y, a, n = z[i, :d], z[i, d : 2 * d], z[i, 2 * d : 3 * d], z[i, 3 * d :]
         before, after_lam, lam_i = x[i], lam_next[i], lam[i]
+        kept = work[3 * d * d :]
         for j in range(d):
             lam_i[j] = after_lam[j] * y[j]
-            delta_n = after_lam[j] * (1 - y[j]) * (1 - n[j] * n[j])
-            y[j] = after_lam[j] * (before[j] - n[j]) * y[j] * (1 - y[j])
-            delta_r = delta_n * a[j] * r[j] * (1 - r[j])
-            a[j] = delta_n * r[j]
-            r[j] = delta_r
-            n[j] = delta_n
+        for j in range(d):
+            kept[j] = after_lam[j] * (1 - y[j]) * (1 - n[j] * n[j])  # δ_n
+        for j in range(d):
+            y[j] = lam_i[j] * (before[j] - n[j]) * (1 - y[j])
+        for j in range(d):
+            n[j] = kept[j]
+        for j in range(d):
+            kept[j] = n[j] * r[j]
+        for j in range(d):
+            r[j] = kept[j] * a[j] * (1 - r[j])
+        for j in range(d):
+            a[j] = kept[j]
     times(s[0], z[:, : 3 * d], _weights(p, d, u.shape[1])[1], 1, lam)
 
 
@@ -143,5 +151,5 @@ def GRU(d: int, m: int) -> Cell:
         equation=equation,
         initial=initial,
         records=4 * d,
-        scratch=(3 * d * d, 0),
+        scratch=(3 * d * d + d, 0),
     )

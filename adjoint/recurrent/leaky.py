@@ -72,10 +72,12 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     d = x.shape[1]
     alpha = work[d * d :]
     for i in range(x.shape[0]):
+        n, on_theta = z[i, :d], z[i, d:]
+        for j in range(d):  # a loop that writes one array becomes vector instructions; others may not
+            on_theta[j] = lam_next[i, j] * (n[j] - x[i, j]) * alpha[j] * (1 - alpha[j])
         for j in range(d):
-            n = z[i, j]
-            z[i, d + j] = lam_next[i, j] * (n - x[i, j]) * alpha[j] * (1 - alpha[j])
-            z[i, j] = lam_next[i, j] * alpha[j] * (1 - n * n)  # δ
+            n[j] = lam_next[i, j] * alpha[j] * (1 - n[j] * n[j])  # δ
+        for j in range(d):
             lam[i, j] = (1 - alpha[j]) * lam_next[i, j]
     times(s[0], z[:, :d], _weights(p, d, u.shape[1])[1], 1, lam)  # + W_hhᵀ δ
 

@@ -39,7 +39,7 @@ def _weights(p, d, m):
 def _prepare(s, u, p, z, work):
     d, m = z.shape[1] // 4, u.shape[1]
     W_ih, W_hh, b = _weights(p, d, m)
-    pack_transpose(W_hh, work.reshape(d, 4 * d))
+    pack_transpose(W_hh, work[: 4 * d * d].reshape(d, 4 * d))
     for i in range(z.shape[0]):
         for j in range(4 * d):
             z[i, j] = b[j]
@@ -49,16 +49,19 @@ def _prepare(s, u, p, z, work):
 @jit_piece
 def _step(s, x, u, p, z, x_next, work):
     d = x.shape[1] // 2
-    times(s[0], x[:, :d], work.reshape(d, 4 * d), 1, z)
+    times(s[0], x[:, :d], work[: 4 * d * d].reshape(d, 4 * d), 1, z)
+    # A loop that writes one array, counted from 0, becomes vector instructions; others may not.
     for r in range(x.shape[0]):
-        for j in range(2 * d):
-            z[r, j] = sigmoid(z[r, j])
-        for j in range(2 * d, 3 * d):
-            z[r, j] = tanh(z[r, j])
-        for j in range(3 * d, 4 * d):
-            z[r, j] = sigmoid(z[r, j])
         i, f, g, o = z[r, :d], z[r, d : 2 * d], z[r, 2 * d : 3 * d], z[r, 3 * d :]
         h_next, c_next, c = x_next[r, :d], x_next[r, d:], x[r, d:]
+        for j in range(d):
+            i[j] = sigmoid(i[j])
+        for j in range(d):
+            f[j] = sigmoid(f[j])
+        for j in range(d):
+            g[j] = tanh(g[j])
+        for j in range(d):
+            o[j] = sigmoid(o[j])
         for j in range(d):
             c_next[j] = f[j] * c[j] + i[j] * g[j]
         for j in range(d):
@@ -71,16 +74,25 @@ def _transpose(s, x, u, p, z, x_next, lam_next, lam, work):
     for r in range(x.shape[0]):
         i, f, g, o = z[r, :d], z[r, d : 2 * d], z[r, 2 * d : 3 * d], z[r, 3 * d :]
         c, c_next = x[r, d:], x_next[r, d:]
-        lam_h, lam_c, lam_before = lam_next[r, :d], lam_next[r, d:], lam[r, d:]
+        lam_h, lam_c, gamma, kept = lam_next[r, :d], lam_next[r, d:], lam[r, d:], work[4 * d * d :]
         for j in range(d):
-            tanh_c = tanh(c_next[j])
-            gamma = lam_c[j] + lam_h[j] * o[j] * (1 - tanh_c * tanh_c)
-            lam_before[j] = gamma * f[j]
-            delta_i = gamma * g[j] * i[j] * (1 - i[j])
-            g[j] = gamma * i[j] * (1 - g[j] * g[j])
-            f[j] = gamma * c[j] * f[j] * (1 - f[j])
-            o[j] = lam_h[j] * tanh_c * o[j] * (1 - o[j])
-            i[j] = delta_i
+            kept[j] = tanh(c_next[j])
+        for j in range(d):
+            gamma[j] = lam_c[j] + lam_h[j] * o[j] * (1 - kept[j] * kept[j])
+        for j in range(d):
+            o[j] = lam_h[j] * kept[j] * o[j] * (1 - o[j])
+        for j in range(d):
+            kept[j] = gamma[j] * g[j] * i[j] * (1 - i[j])
+        for j in range(d):
+            g[j] = gamma[j] * i[j] * (1 - g[j] * g[j])
+        for j in range(d):
+            i[j] = kept[j]
+        for j in range(d):
+            kept[j] = gamma[j] * f[j]
+        for j in range(d):
+            f[j] = kept[j] * c[j] * (1 - f[j])
+        for j in range(d):
+            gamma[j] = kept[j]  # λ_c of x_k
     times(s[0], z, _weights(p, d, u.shape[1])[1], 0, lam[:, :d])
 
 
@@ -142,5 +154,5 @@ def LSTM(d: int, m: int) -> Cell:
         equation=equation,
         initial=initial,
         records=4 * d,
-        scratch=(4 * d * d, 0),
+        scratch=(4 * d * d + d, 0),
     )
