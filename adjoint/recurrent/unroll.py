@@ -22,7 +22,6 @@ trajectories, Neural Computation 2 (1990).
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +32,7 @@ from adjoint.errors import AdjointError, InputError
 from adjoint.kernels import sweep as kernels
 from adjoint.kernels.cells import CUT, SIZES, WINDOW
 from adjoint.recurrent.cell import Cell
+from adjoint.recurrent.paths import Memory, checked_lengths
 
 __all__ = ["Unroll", "UnrollGradient"]
 
@@ -45,21 +45,6 @@ class UnrollGradient(NamedTuple):
     x0: Array
     u: Array | None
     p: Array
-
-
-class _Memory:
-    """Arrays by name that grow and are never given back, so that a call of a shape seen before allocates nothing."""
-
-    def __init__(self, dtype: np.dtype) -> None:
-        self._dtype = dtype
-        self._held: dict[str, Array] = {}
-
-    def array(self, name: str, *shape: int) -> Array:
-        size = math.prod(shape)
-        held = self._held.get(name)
-        if held is None or held.size < size:
-            held = self._held[name] = np.empty(size, self._dtype)
-        return held[:size].reshape(shape)
 
 
 class Unroll:
@@ -81,7 +66,7 @@ class Unroll:
         self.cell, self.dtype = cell, np.dtype(dtype)
         if self.dtype not in kernels.forward:
             raise InputError(f"dtype is {self.dtype}; expected float64 or float32.")
-        self._memory = _Memory(self.dtype)
+        self._memory = Memory(self.dtype)
         self._shape: tuple[int, int] | None = None
         self._ran = False
 
@@ -115,7 +100,7 @@ class Unroll:
         cell = self.cell
         inputs, self._single = self._inputs(u)
         B, N, _ = inputs.shape
-        self._lengths = self._checked_lengths(lengths, B, N)
+        self._lengths = checked_lengths(lengths, B, N)
         if self._shape != (N, B):
             self._arrange(N, B)
         np.copyto(self._p, self._weights(p))
@@ -322,19 +307,6 @@ class Unroll:
         if array.shape != (self.cell.n_p,):
             raise InputError(f"p has shape {array.shape}; cell {self.cell.name!r} has {self.cell.n_p} parameters.")
         return array
-
-    def _checked_lengths(self, lengths: ArrayLike | None, B: int, N: int) -> NDArray[np.int64] | None:
-        if lengths is None:
-            return None
-        array = np.atleast_1d(np.asarray(lengths))
-        if array.shape != (B,) or array.dtype.kind not in "iu":
-            raise InputError(
-                f"lengths have shape {array.shape} and type {array.dtype}; expected {B} whole numbers, one a path."
-            )
-        if array.min() < 1 or array.max() > N:
-            b = int(np.argmax((array < 1) | (array > N)))
-            raise InputError(f"lengths[{b}] is {array[b]}; expected 1 to {N}, the steps that u has.")
-        return array.astype(np.int64)
 
     def _check_shape(self, what: str) -> tuple[int, int]:
         if self._shape is None:
