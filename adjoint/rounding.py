@@ -49,7 +49,8 @@ def amplification(x: Array, costate: Array, size: Array) -> tuple[float, int]:
         0 if the seeds look at nothing.
     knot : int
     """
-    each = (np.abs(costate) * np.abs(x)).sum(axis=-1).reshape(len(size), -1)
+    with np.errstate(invalid="ignore", over="ignore"):  # a costate that has overflowed
+        each = (np.abs(costate) * np.abs(x)).sum(axis=-1).reshape(len(size), -1)
     kappa = np.divide(each, size[:, None], out=np.zeros(each.shape), where=size[:, None] > 0)
     kappa = np.where(np.isfinite(kappa), kappa, math.inf)
     path, knot = np.unravel_index(int(kappa.argmax()), kappa.shape)
