@@ -22,6 +22,7 @@ from adjoint.system import System, as_step
 __all__ = ["ComplexStepCheck", "GradientCheck", "check_complex_step", "check_gradient"]
 
 Array = NDArray[np.float64]
+EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class GradientCheck:
     remainders : array
         R(ε).
     rates : array
-        log₂ R(ε) / R(ε/2), one fewer; nan where a remainder is at the level of round-off and tells nothing.
+        log₂ R(ε) / R(ε/2), one fewer; nan where a remainder is at the level of the noise and tells nothing.
     rate : float
         The median of the last three telling rates: 2.00 for a right gradient, 1 for a wrong one; inf if J is linear
         along the direction and every remainder is round-off.
@@ -61,7 +62,7 @@ class GradientCheck:
         verdict = (
             "the gradient is right"
             if self.passed
-            else "the gradient is WRONG along this direction, or J is not smooth there"
+            else "the gradient is WRONG along this direction, or J is not smooth there (or noisy: pass noise=)"
         )
         lines = [
             f"Taylor test: rate {self.rate:.2f} (2 is right, 1 is wrong): {verdict}.   slope {self.slope:.6g}",
@@ -81,6 +82,7 @@ def check_gradient(
     *,
     eps: float = 1e-2,
     halvings: int = 12,
+    noise: float = EPS,
 ) -> GradientCheck:
     """The Taylor test of a gradient.
 
@@ -98,6 +100,9 @@ def check_gradient(
         The first ε.
     halvings : int
         How often ε is halved.
+    noise : float
+        The relative error of a value of f that does not change smoothly with x. Round-off, or more where f iterates or
+        chooses its steps: for an adaptive solve, a hundredth of its tolerance or so.
 
     Returns
     -------
@@ -123,6 +128,8 @@ def check_gradient(
         raise InputError(f"check_gradient: halvings is {halvings}; a rate needs at least 3.")
     if not (np.isfinite(eps) and eps > 0):
         raise InputError(f"check_gradient: eps is {eps}; expected a positive number.")
+    if not EPS <= noise < 1:
+        raise InputError(f"check_gradient: noise is {noise}; expected a relative error, at least that of rounding.")
     if direction is None:
         d = np.random.default_rng(7).standard_normal(z.shape) * np.maximum(np.abs(z), 0.1)
     else:
@@ -150,9 +157,8 @@ def check_gradient(
     slope = float(np.sum(g * d))
     values = np.array([value(e) for e in steps])
     remainders = np.abs(values - J - steps * slope)
-    # Each value carries a relative error of some units of round-off. A remainder below a hundred of them is noise.
-    noise = 100 * np.finfo(float).eps * (np.abs(values) + abs(J) + np.abs(steps * slope))
-    telling = remainders > noise
+    # Each value carries a relative error of some units of noise. A remainder below a hundred of them tells nothing.
+    telling = remainders > 100 * noise * (np.abs(values) + abs(J) + np.abs(steps * slope))
     rates = np.full(halvings, np.nan)
     both = telling[:-1] & telling[1:]
     rates[both] = np.log2(remainders[:-1][both] / remainders[1:][both])

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numba import njit
 
 from adjoint.check import check_complex_step, check_gradient
@@ -56,6 +58,20 @@ def test_a_wrong_gradient_of_a_linear_function_fails():
     assert not check_gradient(lambda z: 3 * z[0], [2.9], [1.0])
 
 
+@given(st.integers(0, 10**6), st.floats(-11, -8))
+def test_noise_in_the_function_does_not_condemn_a_right_gradient_nor_pardon_a_wrong_one(seed, digits):
+    rng, size = np.random.default_rng(seed), 10.0**digits
+    c, x = rng.uniform(0.5, 2, 3), rng.uniform(0.3, 1, 3)
+
+    def noisy(z):
+        return np.sum(np.exp(c * z)) * (1 + size * rng.uniform(-1, 1))
+
+    right = c * np.exp(c * x)
+    assert check_gradient(noisy, right, x, noise=size).passed
+    for wrong in (1.2 * right, right + np.array([0, 0, 0.5]), 0 * right):
+        assert not check_gradient(noisy, wrong, x, noise=size).passed
+
+
 def test_the_gradient_of_a_rollout():
     t, x0 = np.linspace(0, 2, 41), [0.5, 0.0]
     u = np.sin(t[:-1, None])
@@ -77,6 +93,7 @@ def test_the_gradient_of_a_rollout():
         (dict(f=lambda z: z), "one finite number"),
         (dict(eps=-1.0), "eps is -1.0"),
         (dict(halvings=1), "at least 3"),
+        (dict(noise=0.0), "noise is 0.0"),
     ],
 )
 def test_bad_input_to_the_taylor_test(change, words):
