@@ -31,6 +31,7 @@ except ImportError as error:
     ) from error
 
 from adjoint import sweeps
+from adjoint.arguments import arguments
 from adjoint.errors import InputError
 from adjoint.method import RK4, Method
 from adjoint.system import System
@@ -86,7 +87,7 @@ def rollout(
     dtype = jnp.result_type(float)
     starts, parameters = _numbers("x0", x0, dtype), None if p is None else _numbers("p", p, dtype)
     controls = u if u is None or callable(u) else _numbers("u", u, dtype)
-    full = sweeps.arguments(
+    full = arguments(
         system,
         np.zeros(starts.shape),
         controls if u is None or callable(u) else np.zeros(controls.shape),
