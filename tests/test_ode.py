@@ -552,3 +552,11 @@ def test_threads_share_a_system():
 
     with ThreadPoolExecutor(8) as pool:
         assert all(np.array_equal(a, b) for a, b in zip(pool.map(one, range(1, 9)), expected, strict=True))
+
+
+def test_a_mistake_in_a_function_of_t_and_x_is_shown_where_it_is():
+    def spring(t, x):
+        return [x[1], -x[0] if x[0] > 0 else 0.0]
+
+    with pytest.raises(AdjointError, match=r"'spring' \(.*test_ode.py, line \d+: `return \[x\[1\], -x\[0\] if"):
+        solve_ivp(spring, (0, 1), [1.0, 0.0])

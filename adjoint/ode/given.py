@@ -73,6 +73,9 @@ def with_four_arguments(f: Callable[..., Any]) -> Callable[..., Any]:
             return f(t, x)
 
         without_u_and_p.__name__ = getattr(f, "__name__", "f")
+        # Messages quote the lines of f; its signature is that of the wrapper all the same.
+        without_u_and_p.__signature__ = inspect.signature(without_u_and_p)  # type: ignore[attr-defined]
+        without_u_and_p.__wrapped__ = f  # type: ignore[attr-defined]
         return without_u_and_p
     return f
 
