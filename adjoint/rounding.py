@@ -50,7 +50,7 @@ def amplification(x: Array, costate: Array, size: Array) -> tuple[float, int]:
     knot : int
     """
     with np.errstate(invalid="ignore", over="ignore"):  # a costate that has overflowed
-        each = (np.abs(costate) * np.abs(x)).sum(axis=-1).reshape(len(size), -1)
+        each = np.einsum("...i,...i->...", np.abs(costate), np.abs(x)).reshape(len(size), -1)
     kappa = np.divide(each, size[:, None], out=np.zeros(each.shape), where=size[:, None] > 0)
     kappa = np.where(np.isfinite(kappa), kappa, math.inf)
     path, knot = np.unravel_index(int(kappa.argmax()), kappa.shape)
