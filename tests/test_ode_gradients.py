@@ -15,6 +15,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import numpy as np
 import pytest
 import scipy.integrate
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import adjoint
 from adjoint import BS3, DOP853, DOPRI5, TSIT5
@@ -313,6 +315,25 @@ def test_a_bouncing_ball_and_when_it_bounces():
         np.testing.assert_allclose(g.p[0], -times[i] / (2 * 9.81), rtol=1e-10)
     np.testing.assert_allclose([solution.sweep(dlast=[1, 0]).t0, solution.sweep(dlast=[1, 0]).t1],
                                np.array([-1, 1]) * solution.x[-1, 1], rtol=1e-9)  # fmt: skip
+
+
+@pytest.mark.parametrize("direction", [0, 1])
+@pytest.mark.parametrize("method", [TSIT5, DOP853, adjoint.RODAS5P], ids=lambda m: m.name)
+@given(st.floats(0.05, 0.95), st.floats(0.3, 2), st.booleans())
+@settings(max_examples=12)
+def test_a_jump_away_from_the_event_loses_none_of_the_later_ones(method, direction, reset, rate, other):
+    """x' = r (2 - x), from the threshold 1 back to `reset`: every ln(2 - reset) / r, whatever the first step does."""
+    fire = Event(lambda t, x, u, p: x[0] - 1, direction, jump=lambda t, x, u, p: [p[0] + 0 * x[0]])
+    same = [Event(lambda t, x, u, p: 3 * (x[0] - 1), direction)] if other else []  # happens with it, without a jump
+    system = adjoint.System(lambda t, x, u, p: [p[1] * (2 - x[0])], "x", parameters="reset rate")
+    s = solve_ivp(
+        system, (0, 20), [reset], p=[reset, rate], method=method, events=[fire, *same], rtol=1e-9, atol=1e-11
+    )
+    period = np.log(2 - reset) / rate
+    assert s.success and len(s.t_events[0]) == int(20 / period + 1e-6)
+    np.testing.assert_allclose(np.diff(s.t_events[0]), period, rtol=1e-6)
+    if other:
+        np.testing.assert_array_equal(s.t_events[1], s.t_events[0])
 
 
 def test_zeno():

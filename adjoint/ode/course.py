@@ -118,7 +118,8 @@ def follow(
             way = new_walk(engine, t_e, x_after, stops, U, p, rest._replace(first_step=float(length)))
         way.count[kernels.INTERVAL] = interval + 1 if at_stop else interval
         way.count[kernels.FRESH] = 1
-        watcher.take_signs(watch, t_e, x_after, U[way.count[kernels.INTERVAL]], p, ahead, tuple(happened))
+        watcher.take_signs(watch, t_e, x_after, U[way.count[kernels.INTERVAL]], p, ahead, tuple(happened),
+                           x_e if jumped else None)  # fmt: skip
 
 
 def exact_step(engine: Runner, way: Walk, h: float) -> Array:

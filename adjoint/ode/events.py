@@ -3,8 +3,13 @@
     g changes its sign in a step  →  the step is shortened to h_e, so that g(t_k + h_e, Φ(t_k, h_e, x_k)) = 0
     jump                             x⁺ = j(t_e, x_e, u, p), and a new grid begins there
 
-Between two knots a change of sign is seen, and two changes are not: `max_step` bounds what can be missed. After an
-event, and where g = 0 at the start, the sign of g is that of its rate g_t + g_xᵀ f (backwards in time: the other).
+Between two knots a change of sign is seen, and two changes are not: `max_step` bounds what can be missed. Where g = 0
+at the start, or up to rounding after an event, the sign of g is that of its rate g_t + g_xᵀ f (backwards in time: the
+other). Rounding of t and x moves g by
+
+    |δg| <= ε (|g_t| |t| + Σ |g_x| |x|)
+
+and where a jump leads further away than a multiple of that, the sign is that of g.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ from adjoint.system import System
 __all__ = ["Event", "Watcher"]
 
 Array = NDArray[np.float64]
+CRUMBS = 1e3  # units of rounding of a state on an event, after the step that led there and the jump
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,10 @@ class Watcher:
         traced = [trace(with_four_arguments(event.g), arguments, None, f"event {event.label!r}") for event in events]
         g = ca.vertcat(*(one(*known) for one in traced))
         rate = ca.jtimes(g, ca.vertcat(t, x), ca.vertcat(1, system.graph(*symbols)))
+        z = ca.vertcat(t, x)
+        rounding = ca.mtimes(ca.fabs(ca.jacobian(g, z)), ca.fabs(z))
         names = ["t", "x", "u", "p"]
+        self.rounding = ca.Function("rounding", symbols, [ca.densify(rounding)], names, ["size"])
         self.graph = ca.Function("g", symbols, [ca.densify(g)], names, ["g"])
         self.rates = ca.Function("rate", symbols, [ca.densify(rate)], names, ["rate"])
         self.code = machine_code(self.graph, 1, f"the events of system {system.name!r}")
@@ -148,15 +157,24 @@ class Watcher:
         return watch
 
     def take_signs(
-        self, watch: Watch, t: float, x: Array, u: Array, p: Array, ahead: float, happened: tuple[int, ...]
+        self, watch: Watch, t: float, x: Array, u: Array, p: Array, ahead: float, happened: tuple[int, ...],
+        x_before: Array | None = None,
     ) -> None:
-        """The signs of g just after t: where an event has just happened, or g = 0, those of its rate."""
+        """The signs of g just after t: where g = 0, those of its rate. Events that have just happened are at zero up to
+        rounding, unless a jump from x_before has led away.
+        """
         g, rate = (np.array(graph(t, x, u, p)).ravel() for graph in (self.graph, self.rates))
         if not np.isfinite(g).all():
             j = int(np.argmax(~np.isfinite(g)))
             raise InputError(f"event {self.events[j].label!r} is {g[j]} at t = {t:g}; expected a finite number there.")
         at_zero = g == 0
         at_zero[list(happened)] = True
+        if x_before is not None and happened:
+            before = np.abs(np.array(self.graph(t, x_before, u, p)).ravel())
+            size = np.abs(rate * t)
+            for y in (x, x_before):
+                size += np.array(self.rounding(t, y, u, p)).ravel()
+            at_zero &= (g == 0) | (np.abs(g) <= CRUMBS * (before + np.finfo(float).eps * size))
         watch.signs[:] = np.sign(np.where(at_zero, ahead * rate, g))
 
     def locate(self, runner: Runner, way: Walk, watch: Watch, before: NDArray[np.int64]) -> tuple[float, list[int]]:
