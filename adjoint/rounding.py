@@ -57,7 +57,7 @@ def amplification(x: Array, costate: Array, size: Array) -> tuple[float, int]:
     return float(kappa[path, knot]), int(knot)
 
 
-def warn_of_rounding(name: str, t: Array, x: Array, costate: Array, size: Array, level: int = 3) -> None:
+def warn_of_rounding(name: str, t: Array, x: Array, costate: Array, size: Array, level: int = 3) -> bool:
     """Warn, with the numbers, if amplified rounding is a hundredth of the gradient or more.
 
     Parameters
@@ -69,11 +69,16 @@ def warn_of_rounding(name: str, t: Array, x: Array, costate: Array, size: Array,
         As for `amplification`.
     level : int
         How many calls up the user's line is.
+
+    Returns
+    -------
+    bool
+        Whether there was a reason to.
     """
     kappa, knot = amplification(x, costate, size)
     error = EPS * math.sqrt(len(t)) * kappa
     if error < WORST:
-        return
+        return False
     share = f"{100 * error:.0f} % of it" if error < 1 else "all of it"
     warnings.warn(
         f"the gradient through {name!r} is dominated by amplified rounding error: perturbations grow by {kappa:.1e} "
@@ -82,3 +87,4 @@ def warn_of_rounding(name: str, t: Array, x: Array, costate: Array, size: Array,
         StabilityWarning,
         stacklevel=level,
     )
+    return True

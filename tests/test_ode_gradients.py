@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import adjoint
 from adjoint import BS3, DOP853, DOPRI5, TSIT5
-from adjoint.errors import AdjointError, InputError
+from adjoint.errors import AdjointError, InputError, StabilityWarning
 from adjoint.ode import (
     KAHAN_LI6,
     SUZUKI4,
@@ -597,3 +597,25 @@ def test_no_warning_without_need():
         solve_ivp(system, (0, 1), [1.0, 1e-14], atol=1e-20).sweep(dlast=[0, 1])
         reverse = adjoint.System(lambda t, x, u, p: [-x[0], 1e14 * x[0] - x[1]], states="small huge")
         solve_ivp(reverse, (0, 1), [1e-14, 1.0], atol=1e-20).sweep(dlast=[0, 1])
+
+
+VAN_DER_POL = adjoint.System(lambda t, x, u, p: [x[1], p[0] * (1 - x[0] ** 2) * x[1] - x[0]], "x v", parameters="mu")
+
+
+@pytest.mark.parametrize("method", [TSIT5, DOPRI5], ids=lambda m: m.name)
+def test_a_gradient_along_steps_that_are_too_long_says_so(method):
+    """A mildly stiff system: the error control keeps the states right, and the derivative on its grid is not."""
+    wrong = missed = false = 0
+    for mu in (5.0, 20.0, 30.0, 40.0, 50.0):
+        for T, rtol in ((10, 1e-5), (15, 1e-5), (15, 1e-6), (15, 3e-7)):
+            sharp = dict(method=adjoint.RODAS5P, rtol=1e-9, atol=1e-11)
+            truth = solve_ivp(VAN_DER_POL, (0, T), [2, 0], p=[mu], **sharp).sweep(dlast=[1, 0]).p[0]
+            s = solve_ivp(VAN_DER_POL, (0, T), [2, 0], p=[mu], method=method, rtol=rtol, atol=1e-2 * rtol)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                error = abs(s.sweep(dlast=[1, 0]).p[0] / truth - 1)
+            told = [w for w in caught if issubclass(w.category, StabilityWarning) and w.filename == __file__]
+            wrong += error > 0.1
+            missed += error > 0.1 and not told
+            false += error < 0.02 and bool(told)
+    assert wrong >= 2 and missed == 0 and false <= 1

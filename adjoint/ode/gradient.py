@@ -33,8 +33,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import AdjointError, InputError
 from adjoint.kernels.outputs import add_rows
+from adjoint.ode.accuracy import tolerance_in_J, warn
 from adjoint.ode.pieces import Piece, points
-from adjoint.rounding import grew, warn_of_rounding
 
 if TYPE_CHECKING:
     from adjoint.ode.solution import OdeSolution
@@ -78,10 +78,9 @@ class OdeGradient:
 
     @cached_property
     def truncation(self) -> float:
-        """How far the error control lets J move, about: the same with the tolerance of each step in place of ε|x|."""
+        """How far the error control lets J move, about; see `adjoint.ode.accuracy`."""
         x = np.concatenate([piece.path.x for piece in self.solution.pieces])[:, : self.costate.shape[1]]
-        atol = np.where(np.isfinite(self.solution.atol), self.solution.atol, 0.0)
-        return float(np.linalg.norm(self.costate * (atol + self.solution.rtol * np.abs(x))))
+        return tolerance_in_J(self.solution, x, self.costate)
 
     @cached_property
     def t0(self) -> float:
@@ -154,17 +153,9 @@ def sweep(
             moved = by_start(solution, piece, lam[1]) + begin
         after_first, first = lam[1], begin
     costate = costates[0] if len(costates) == 1 else np.concatenate(costates[::-1])
-    if grew(costate[0], nu):
-        _warn(solution, costate, seeds)
+    warn(solution, costate, [seed.q for seed in seeds])
     ends = Ends(after_first, ended, first, seeds[-1].last)
     return OdeGradient(costates[-1][0, :n].copy(), g_u, s[0, :, 0], costate[:, :n], solution, ends)
-
-
-def _warn(solution: OdeSolution, costate: Array, seeds: list[Seeds]) -> None:
-    paths = [piece.path for piece in solution.pieces]
-    size = sum(float(np.abs(seed.q * path.x[-len(seed.q) :]).sum()) for seed, path in zip(seeds, paths, strict=True))
-    t, x = np.concatenate([path.t for path in paths]), np.concatenate([path.x for path in paths])
-    warn_of_rounding(solution.system.name, t, x, costate, np.array([size]), level=5)
 
 
 def sweep_piece(solution: OdeSolution, piece: Piece, q: Array, r: Array, s: Array) -> tuple[Array, Array]:
