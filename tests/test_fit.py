@@ -498,3 +498,15 @@ def test_other_bad_input():
         fit(blow, Experiment(**GOOD), [5.0])
     with pytest.raises(AdjointError, match="has no finite logarithm"):
         fit(LINE, Experiment(**GOOD, logarithmic=True), [-3.0])
+
+
+def test_a_guess_outside_of_its_bounds_is_refused_and_a_fit_that_does_not_fit_says_so():
+    t = np.linspace(0, 3, 31)
+    wave = np.sin(4 * t)[:, None]
+    with pytest.raises(InputError, match=r"the guess of 'rate', 5, is outside of its bounds \(0, 1\)"):
+        fit(DECAY, Experiment(t, wave, x0=[1]), dict(rate=5.0), bounds=dict(rate=(0, 1)))
+    result = fit(DECAY, Experiment(t, wave, x0=[1], sigma=0.01), dict(rate=0.5), bounds=dict(rate=(0, 1)))
+    assert any("times as large as sigma says" in w or "worse than a constant" in w for w in result.warnings)
+    noise = 0.01 * np.random.default_rng(0).normal(size=(31, 1))
+    good = fit(DECAY, Experiment(t, np.exp(-0.7 * t)[:, None] + noise, x0=[1], sigma=0.01), dict(rate=0.5))
+    assert good.warnings == ()

@@ -319,3 +319,9 @@ def test_the_picture_shows_the_convergence(tmp_path):
     assert len(figure.axes) == 2
     with pytest.raises(InputError, match="one path at a time"):
         lyapunov(HENON, [[0.1, 0.1]], 100).plot()
+
+
+def test_an_orbit_that_explodes_is_told_with_its_step():
+    explode = adjoint.System(lambda t, x, u, p: [x[0] ** 2], states="size")
+    with pytest.raises(AdjointError, match=r"the state size .* is not finite after step 10\d \(t = 1\.0\d\)"):
+        lyapunov(explode, [1.0], 1000, h=0.01)

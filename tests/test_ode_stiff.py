@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp as scipy_solve_ivp
 from adjoint.errors import AdjointError, InputError
 from adjoint.method import AUTO, DOPRI5, RODAS5P, TSIT5, gauss, radau
 from adjoint.ode import Event, solve_ivp
-from adjoint.ode.consistent import consistent, consistent_vjp
+from adjoint.ode.algebraic import consistent, consistent_vjp
 from adjoint.ode.run import Points
 from adjoint.sweeps import rollout, sweep, tangent
 from adjoint.system import System
@@ -356,3 +356,21 @@ def test_backwards_in_time_with_knots_and_controls():
     assert back.x[-1, 0] == pytest.approx(0, abs=1e-3)  # the error of the start grows by exp(20)
     gradient = there.sweep(dlast=[1.0])
     assert gradient.u.ravel() == pytest.approx([(1 - np.exp(-10)) * np.exp(-10), 1 - np.exp(-10)], rel=1e-6)
+
+
+def test_algebraic_states_cannot_jump_and_the_sentence_says_what_to_do():
+    cubic = System(
+        lambda t, x, u, p: [-x[0] + x[1], x[1] + 0.2 * x[1] ** 3 - u[0]], "x z", controls="i", mass=[[1, 0], [0, 0]]
+    )
+    x0 = consistent(cubic, [0, 0.8], 0.0, [1.0])
+    for m in (RODAS5P, radau(3), AUTO):
+        stopped = solve_ivp(cubic, (0, 2), x0, u=[[1.0], [2.0]], knots=[0, 1, 2], method=m)
+        assert stopped.status == -1 and "just behind a knot" in stopped.message and "consistent(" in stopped.message
+        first = solve_ivp(cubic, (0, 1), x0, u=[1.0], method=m)
+        rest = solve_ivp(cubic, (1, 2), consistent(cubic, first.x[-1], 1.0, [2.0]), u=[2.0], method=m)
+        assert rest.success and first.x[-1] == pytest.approx(stopped.x[-1], rel=1e-3)
+    free = System(lambda t, x, u, p: [-x[0] + x[1], x[1] + 0.2 * x[1] ** 3 - x[0] - 1], "x z", mass=[[1, 0], [0, 0]])
+    half = Event(lambda t, x, u, p: x[0] - 1, 1, jump=lambda t, x, u, p: [x[0] - 0.5, x[1]], name="half")
+    jumped = solve_ivp(free, (0, 4), consistent(free, [0, 0.8]), method=RODAS5P, events=half)
+    assert jumped.status == -1 and "by the jump of event 'half'" in jumped.message
+    assert len(jumped.t_events[0]) == 1 and jumped.t[-1] == jumped.t_events[0][0]

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adjoint.analysis.products import orthogonal_growth
-from adjoint.errors import InputError
+from adjoint.errors import AdjointError, InputError
 from adjoint.kernels.growth import backward_vectors
 from adjoint.method import RK4, Method
 from adjoint.sweeps import linearize, rollout
@@ -436,7 +436,15 @@ class _Run:
             count = min([size, *(stop - self.done for stop in (*stops, last) if stop > self.done)])
             t = self.t0 + self.h * np.arange(self.done, self.done + count + 1.0)
             u = self.u[self.done : self.done + count] if isinstance(self.u, np.ndarray) and self.u.ndim == 2 else self.u
-            path = rollout(self.system, self.x, u, t, self.p, self.method)
+            path = rollout(self.system, self.x, u, t, self.p, self.method, allow_nonfinite=True)
+            bad = ~np.isfinite(path.x)
+            if bad.any():
+                at = np.argwhere(bad if path.batch is None else bad.any(axis=0))[0]
+                k, e = int(at[0]) - 1, int(at[1])
+                raise AdjointError(
+                    f"lyapunov: the state {self.system.states[e]} of system {self.system.name!r} is not finite after "
+                    f"step {self.done + k} (t = {t[k]:g}). Start nearer to the attractor, or take shorter steps."
+                )
             self.x = path.x[..., -1, :]
             self.done += count
             yield path

@@ -3,6 +3,7 @@
 solve           `solve_ivp` → `OdeSolution`: SciPy's manners, plain NumPy functions, machine code; `Event`
 differentiate   `OdeSolution.sweep` → `OdeGradient`: the backward sweep over the grid that was found; `.tangent`,
                 `.hessian_vector`; `continuous_adjoint` and `compare_adjoints` for comparison
+algebra         `consistent`, initial values that satisfy the algebraic equations of a DAE; `consistent_vjp`
 again and again `Solver`: the same numbers with a tenth of the Python, in kept memory
 many at once    `solve_ensemble` → `Ensemble`: on lanes and threads, with its own `sweep`
 for long        `checkpointed`: any number of steps within a budget of memory
@@ -10,6 +11,7 @@ from data       `fit` → `FitResult`: parameters and initial states from `Exper
 symplectic      `VERLET` … `SUZUKI_UMENO8`, as `method=` of `rollout`
 """
 
+from adjoint.ode.algebraic import consistent, consistent_vjp
 from adjoint.ode.checkpoint import Checkpointed, checkpointed
 from adjoint.ode.continuous import AdjointComparison, ContinuousGradient, compare_adjoints, continuous_adjoint
 from adjoint.ode.ensemble import Ensemble, EnsembleGradient, solve_ensemble
@@ -50,6 +52,8 @@ __all__ = [
     "Solver", "SolverGradient",
     "checkpointed",
     "compare_adjoints",
+    "consistent",
+    "consistent_vjp",
     "continuous_adjoint",
     "fit",
     "solve_ensemble",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from adjoint.errors import InputError
 from adjoint.kernels import grid as kernels
 from adjoint.kernels.stiff import DIVERGED, SINGULAR
 from adjoint.ode.events import Watcher
@@ -115,7 +116,13 @@ def follow(
             close()
             rest = options._replace(max_steps=max(1, options.max_steps - tried))
             length = way.number[kernels.LENGTH]
-            way = new_walk(engine, t_e, x_after, stops, U, p, rest._replace(first_step=float(length)))
+            try:
+                way = new_walk(engine, t_e, x_after, stops, U, p, rest._replace(first_step=float(length)))
+            except InputError as error:  # a jump that leaves the algebraic states of a DAE behind
+                return Course(
+                    tuple(pieces), tuple(occurrences), -1, f"Stopped at t = {t_e:.10g} by the jump of event {names}: "
+                    f"{error} `consistent` finds algebraic states for the jump.", nfev, tried,
+                )  # fmt: skip
         way.count[kernels.INTERVAL] = interval + 1 if at_stop else interval
         way.count[kernels.FRESH] = 1
         watcher.take_signs(watch, t_e, x_after, U[way.count[kernels.INTERVAL]], p, ahead, tuple(happened),
@@ -164,6 +171,12 @@ def sentence(status: int, way: Walk, system: System) -> str:
             f"Stopped {at} after {way.control.max_steps} steps tried; {where}. Raise max_steps or the tolerance; if "
             "the steps stay short although the solution is smooth, the system is stiff and wants an implicit method."
         )
+    if system.mass is not None and interval > 0 and abs(t - way.knots[interval]) <= 1e-6 * abs(way.knots[-1] - t):
+        return (
+            f"Stopped {at}, just behind a knot: the control jumps there, and the algebraic states of M ẋ = f would "
+            "have to jump with it, which no step does. Solve from knot to knot, each time from consistent(system, x, "
+            "t, u, p)."
+        )
     if status == kernels.UNDERFLOW:
         return (
             f"Stopped {at}: the step became too short for double precision; {where}. A singularity, a jump of f, or a "
@@ -180,6 +193,6 @@ def sentence(status: int, way: Walk, system: System) -> str:
             "jump or blow up there? Give the times of jumps as knots."
         )
     return (
-        f"Stopped {at}: beyond, f or the state is not finite however short the step; {where}. Does the solution blow "
-        "up or leave the domain of f?"
+        f"Stopped {at}: beyond, f, the state or an event is not finite however short the step; {where}. Does the "
+        "solution blow up or leave the domain of a function?"
     )

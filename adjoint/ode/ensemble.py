@@ -143,6 +143,18 @@ class Ensemble:
         if not self.kept:
             raise InputError(f"{what}: the grids were not kept. Solve with keep=True.")
 
+    def _check_seeded(self, seeds: Array) -> None:
+        """Refuse a J that looks at members which stopped early."""
+        if seeds.ndim < 2 or len(seeds) != len(self):
+            return  # the shape is told elsewhere
+        looked_at = (seeds != 0).reshape(len(self), -1).any(axis=1) & (self.status != 0)
+        if looked_at.any():
+            first = int(np.argmax(looked_at))
+            raise InputError(
+                f"sweep: J depends on {np.count_nonzero(looked_at)} members that stopped early, the first of them "
+                f"number {first}. Set their seeds to zero (status != 0), or solve again without them."
+            )
+
     def sweep(self, dx: ArrayLike | None = None, dlast: ArrayLike | None = None) -> EnsembleGradient:
         """The gradient of a number J of all members: the backward sweep, as many members at a time as there are lanes.
 
@@ -152,14 +164,21 @@ class Ensemble:
             ∂J/∂x at the outputs.
         dlast : array_like (B, n), optional
             ∂J/∂x at the end of each member.
+
+        Raises
+        ------
+        InputError
+            If a shape does not fit, or a member that stopped early is seeded.
         """
         self._check_kept("sweep")
         B, n, m, n_p = len(self), self.system.n, self.system.m, self.system.n_p
         q_last = np.zeros((B, n)) if dlast is None else given.numbers("dlast", dlast)
         if q_last.shape != (B, n):
             raise InputError(f"dlast has shape {q_last.shape}; expected ({B}, {n}).")
+        self._check_seeded(q_last)
         q = s = r = None
         if dx is not None:
+            self._check_seeded(np.asarray(dx, dtype=np.float64))
             q, r, s = self._output_seeds(dx)
         engine = runner(self.system, self.method)
         W = lane_width()

@@ -33,6 +33,7 @@ from adjoint.system import System
 __all__ = ["GaussNewton", "QuasiNewton", "fit"]
 
 Array = NDArray[np.float64]
+MORE = "pass solver=GaussNewton(max_evaluations=…) with more"
 Progress = Callable[[int, float], None]
 
 
@@ -207,7 +208,7 @@ def _gauss_newton(
     success = found.status > 0
     message = (
         "converged." if success else
-        f"stopped after {how.max_evaluations} evaluations; raise max_evaluations, or start from a better guess."
+        f"stopped after {how.max_evaluations} evaluations; {MORE}, or start from a better guess."
     )  # fmt: skip
     return found.x, message, success
 
@@ -245,8 +246,7 @@ def _multipliers(
 
         left = how.max_evaluations - watch.count
         if left <= 0:
-            message = f"stopped after {watch.count} evaluations with gaps of {gap:.1e}; raise max_evaluations."
-            return theta, message, False
+            return theta, f"stopped after {watch.count} evaluations with gaps of {gap:.1e}; {MORE}.", False
         before, gap_before = theta, gap
         rough = replace(how, tolerance=max(how.tolerance, min(1e-4, 1e-2 * gap)))  # λ is not known better
         theta = _least_squares(residuals, jacobian, theta, lower, upper, rough, left).x
@@ -290,8 +290,8 @@ def _quasi_newton(
     )  # fmt: skip
     at = watch.best if watch.best is not None else found.x * unit
     stopped = found.status == 1
-    return at, ("converged." if not stopped else
-                f"stopped after {how.max_iterations} iterations; raise max_iterations."), not stopped  # fmt: skip
+    more = "pass solver=QuasiNewton(max_iterations=…) with more."
+    return at, f"stopped after {how.max_iterations} iterations; {more}" if stopped else "converged.", not stopped
 
 
 def _first_run(problem: Residuals, theta: Array) -> None:
@@ -409,4 +409,9 @@ def _limits(problem: Residuals, bounds: Mapping[str, tuple[float, float]] | None
         if not places or kind == "control":
             raise InputError(f"bounds of {name!r}: it is not estimated.")
         lower[places], upper[places] = pair
+        outside = [problem.theta[i] for i in places if not pair[0] <= problem.theta[i] <= pair[1]]
+        if outside and kind == "parameter":
+            raise InputError(
+                f"the guess of {name!r}, {outside[0]:g}, is outside of its bounds ({pair[0]:g}, {pair[1]:g})."
+            )
     return lower, upper

@@ -103,6 +103,12 @@ def spread(residuals: Residuals, theta: Array, at_bound: NDArray[np.bool_], know
     measured = np.concatenate([(e.values / e.sigma)[e.mask] for e in residuals.experiments])
     if here.r @ here.r > np.sum((measured - measured.mean()) ** 2):
         warnings.append("the fit is worse than a constant. The solver is stuck: give a better guess, or shooting=10.")
+    elif known_sigma and freedom > 0 and here.r @ here.r > freedom + 10 * math.sqrt(2 * freedom):
+        ratio = math.sqrt(float(here.r @ here.r) / freedom)
+        warnings.append(
+            f"the residuals are {ratio:.3g} times as large as sigma says. The model lacks something, or the solver is "
+            "stuck: try another guess, or shooting=10."
+        )
     if freedom <= 0:
         warnings.append(f"{here.r.size} measurements and {rank} estimates: nothing is left to judge the errors by.")
     condition = math.inf if S.min(initial=np.inf) == 0 else float(S.max(initial=1.0) / S.min(initial=1.0))

@@ -134,7 +134,11 @@ def intervals(
             "intervals between knots."
         )
     low, high = min(t0, t1), max(t0, t1)
-    if times.min() > low or times.max() < high:
+    if (times.min() > low or times.max() < high) and not m:  # they only say where f has kinks
+        times = np.unique(np.concatenate([times, [low, high]]))
+        times = times if (step[0] > 0 and t1 > t0) or (step[0] < 0 and t1 < t0) else times[::-1]
+        held = np.zeros((times.size - 1, 0))
+    elif times.min() > low or times.max() < high:
         raise InputError(
             f"knots go from {times.min():g} to {times.max():g}, but the span from {low:g} to {high:g}. "
             "They must cover it: u is not known elsewhere."
@@ -194,7 +198,7 @@ def output_times(t_eval: ArrayLike, t0: float, t1: float) -> Array:
         raise InputError(f"t_eval has shape {times.shape}; expected (K,), one or more times.")
     if times.min() < min(t0, t1) or times.max() > max(t0, t1):
         raise InputError(
-            f"t_eval goes from {times.min():g} to {times.max():g}, outside of t_span = ({t0:g}, {t1:g})."
+            f"t_eval goes from {float(times.min())!r} to {float(times.max())!r}, outside of t_span = ({t0!r}, {t1!r})."
         )
     if times.size > 1 and not ((times[1:] - times[:-1]) * (1 if t1 > t0 else -1) > 0).all():
         raise InputError("t_eval is not sorted in the direction of t_span. Sort it, without repetitions.")

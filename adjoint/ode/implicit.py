@@ -21,7 +21,7 @@ from adjoint.kernels import grid as kernels
 from adjoint.kernels import step_rows as rows
 from adjoint.kernels import stiff
 from adjoint.method import Method
-from adjoint.ode.consistent import check_consistent
+from adjoint.ode.algebraic import check_consistent
 from adjoint.ode.run import Points, Walk, Watch
 from adjoint.step import MachineCode
 from adjoint.system import System
