@@ -387,6 +387,29 @@ def test_bounds_hold_and_are_reported():
         assert result["x(0)"] == pytest.approx(0.95, abs=1e-6)
 
 
+@pytest.mark.parametrize("solver", [GaussNewton(), QuasiNewton()])
+@pytest.mark.parametrize("unit", [1e-10, 1e-7, 1e8])
+def test_estimates_do_not_depend_on_the_units_of_measurement(solver, unit):
+    t = np.linspace(0, 2, 9)
+    values = (3 * np.exp(-0.7 * t) + 0.01 * np.cos(40 * t))[:, None]
+
+    def found(unit):
+        experiment = Experiment(t, unit * values, x0=[2.5 * unit], free="x")
+        return fit(DECAY, experiment, [1.0], solver=solver, by=Adaptive(rtol=1e-10, atol=1e-12 * unit)).values
+
+    np.testing.assert_allclose(found(unit) / [1, unit], found(1.0), rtol=1e-7)
+
+
+@pytest.mark.parametrize("solver", [GaussNewton(), QuasiNewton()])
+def test_a_small_unknown_is_found_next_to_a_large_one(solver):
+    """A step is not small because the largest unknown hardly moves."""
+    system = adjoint.System(lambda t, x, u, p: [p[0] * 1e-12, -p[1] * 1e6 * x[1]], "x y", parameters="large small")
+    t = np.linspace(0, 1, 5)
+    values = np.stack([3 * t, np.exp(-2 * t)], axis=1)
+    result = fit(system, Experiment(t, values, x0=[0, 1]), [3e12, 1e-6], solver=solver)
+    np.testing.assert_allclose(result.values, [3e12, 2e-6], rtol=1e-6)
+
+
 # ---- manners -------------------------------------------------------------------------------------
 
 
