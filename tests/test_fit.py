@@ -342,6 +342,15 @@ def test_what_cannot_be_told_apart_is_named():
     assert result.profile("c")[1] == math.inf
 
 
+def test_what_is_known_well_is_not_called_vague_because_something_else_is_known_better():
+    lines = adjoint.System(lambda t, x, u, p: [p[0], p[1]], "x y", parameters="large small")
+    t, noise = np.linspace(0, 1, 20), np.random.default_rng(0).standard_normal((20, 2))
+    for size, warned in ((1e-3, False), (1.0, True)):
+        result = fit(lines, Experiment(t, np.stack([1e7 * t, t], axis=1) + size * noise, x0=[0, 0]), [9e6, 2.0])
+        assert (result.stderr[1] > 0.01 * result["small"]) == warned == bool(result.warnings)
+        assert all("hardly say anything about small (" in warning for warning in result.warnings)
+
+
 # ---- data ----------------------------------------------------------------------------------------
 
 
