@@ -342,6 +342,15 @@ def test_what_cannot_be_told_apart_is_named():
     assert result.profile("c")[1] == math.inf
 
 
+def test_what_is_known_well_is_not_called_vague_because_something_else_is_known_better():
+    lines = adjoint.System(lambda t, x, u, p: [p[0], p[1]], "x y", parameters="large small")
+    t, noise = np.linspace(0, 1, 20), np.random.default_rng(0).standard_normal((20, 2))
+    for size, warned in ((1e-3, False), (1.0, True)):
+        result = fit(lines, Experiment(t, np.stack([1e7 * t, t], axis=1) + size * noise, x0=[0, 0]), [9e6, 2.0])
+        assert (result.stderr[1] > 0.01 * result["small"]) == warned == bool(result.warnings)
+        assert all("hardly say anything about small (" in warning for warning in result.warnings)
+
+
 # ---- data ----------------------------------------------------------------------------------------
 
 
@@ -385,6 +394,29 @@ def test_bounds_hold_and_are_reported():
         result = fit(DECAY, Experiment(t, np.exp(-t)[:, None], x0=[0.9], free="x"), [0.3], solver=solver,
                      bounds=dict(x=(0.2, 0.95)))
         assert result["x(0)"] == pytest.approx(0.95, abs=1e-6)
+
+
+@pytest.mark.parametrize("solver", [GaussNewton(), QuasiNewton()])
+@pytest.mark.parametrize("unit", [1e-10, 1e-7, 1e8])
+def test_estimates_do_not_depend_on_the_units_of_measurement(solver, unit):
+    t = np.linspace(0, 2, 9)
+    values = (3 * np.exp(-0.7 * t) + 0.01 * np.cos(40 * t))[:, None]
+
+    def found(unit):
+        experiment = Experiment(t, unit * values, x0=[2.5 * unit], free="x")
+        return fit(DECAY, experiment, [1.0], solver=solver, by=Adaptive(rtol=1e-10, atol=1e-12 * unit)).values
+
+    np.testing.assert_allclose(found(unit) / [1, unit], found(1.0), rtol=1e-7)
+
+
+@pytest.mark.parametrize("solver", [GaussNewton(), QuasiNewton()])
+def test_a_small_unknown_is_found_next_to_a_large_one(solver):
+    """A step is not small because the largest unknown hardly moves."""
+    system = adjoint.System(lambda t, x, u, p: [p[0] * 1e-12, -p[1] * 1e6 * x[1]], "x y", parameters="large small")
+    t = np.linspace(0, 1, 5)
+    values = np.stack([3 * t, np.exp(-2 * t)], axis=1)
+    result = fit(system, Experiment(t, values, x0=[0, 1]), [3e12, 1e-6], solver=solver)
+    np.testing.assert_allclose(result.values, [3e12, 2e-6], rtol=1e-6)
 
 
 # ---- manners -------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class GaussNewton:
     ----------
     max_evaluations : int
     tolerance : float
-        Relative, of the cost, the unknowns and the gradient.
+        Of the decrease of the cost in a step, relative, and of the step, in units of the guess.
     multipliers : int
         The most rounds of multiple shooting.
     gap : float
@@ -204,25 +204,34 @@ def _gauss_newton(
         watch(z, 0.5 * float(r @ r))
         return r
 
-    found = _least_squares(residuals, lambda z: problem.evaluate(z).J, theta, lower, upper, how, how.max_evaluations)
-    success = found.status > 0
+    theta, success = _least_squares(
+        residuals, lambda z: problem.evaluate(z).J, theta, lower, upper, how, how.max_evaluations
+    )
     message = (
         "converged." if success else
         f"stopped after {how.max_evaluations} evaluations; {MORE}, or start from a better guess."
     )  # fmt: skip
-    return found.x, message, success
+    return theta, message, success
 
 
 def _least_squares(
     fun: Callable[[Array], Array], jac: Callable[[Array], Array], theta: Array, lower: Array, upper: Array,
     how: GaussNewton, evaluations: int,
-) -> Any:  # fmt: skip
+) -> tuple[Array, bool]:  # fmt: skip
     from scipy import optimize  # only here, and likewise below: slow to import
 
-    return optimize.least_squares(
-        fun, theta, jac, (lower, upper), ftol=how.tolerance, xtol=how.tolerance, gtol=how.tolerance, x_scale="jac",
-        max_nfev=evaluations,
+    # SciPy adds up a step of unknowns of all sizes, so it gets them in units of the guess; and its test of the gradient
+    # is absolute: residuals in small units would pass it at the guess.
+    unit = _units(theta)
+    found = optimize.least_squares(
+        lambda z: fun(z * unit), theta / unit, lambda z: jac(z * unit) * unit, (lower / unit, upper / unit),
+        ftol=how.tolerance, xtol=how.tolerance, gtol=None, x_scale="jac", max_nfev=evaluations,
     )  # fmt: skip
+    return np.clip(found.x * unit, lower, upper), found.status > 0
+
+
+def _units(theta: Array) -> Array:
+    return np.where(theta != 0, np.abs(theta), 1.0)
 
 
 def _multipliers(
@@ -249,7 +258,7 @@ def _multipliers(
             return theta, f"stopped after {watch.count} evaluations with gaps of {gap:.1e}; {MORE}.", False
         before, gap_before = theta, gap
         rough = replace(how, tolerance=max(how.tolerance, min(1e-4, 1e-2 * gap)))  # λ is not known better
-        theta = _least_squares(residuals, jacobian, theta, lower, upper, rough, left).x
+        theta = _least_squares(residuals, jacobian, theta, lower, upper, rough, left)[0]
         _, c = problem.values(theta)
         gap = float(np.abs(c).max())
         lam += rho * c
@@ -271,8 +280,9 @@ def _quasi_newton(
 ) -> Outcome:
     from scipy import optimize
 
-    # L-BFGS-B knows no scales of the unknowns: it gets them in units of their first values.
-    unit = np.where(theta != 0, np.abs(theta), 1.0)
+    # L-BFGS-B knows no scales: it gets the unknowns in units of the guess, and the cost in that of its first value. Its
+    # own tests are absolute where a cost is below 1, so they are off, and the one of the decrease is made here.
+    unit, first, last = _units(theta), 0.0, math.inf
 
     def cost_and_gradient(z: Array) -> tuple[float, Array]:
         try:
@@ -280,13 +290,21 @@ def _quasi_newton(
         except AdjointError:
             return math.inf, np.zeros(z.size)
         watch(z * unit, cost)
-        return cost, g * unit
+        nonlocal first
+        first = first or cost or 1.0
+        return cost / first, g * unit / first
+
+    def settled(intermediate_result: Any) -> None:
+        nonlocal last
+        before, last = last, float(intermediate_result.fun)
+        if before - last <= how.tolerance * last:
+            raise StopIteration
 
     found = optimize.minimize(
         cost_and_gradient, theta / unit, jac=True, method="L-BFGS-B",
         bounds=optimize.Bounds(lower / unit, upper / unit),
-        options=dict(maxiter=how.max_iterations, maxfun=10 * how.max_iterations, ftol=how.tolerance, gtol=1e-10,
-                     maxcor=30),
+        options=dict(maxiter=how.max_iterations, maxfun=10 * how.max_iterations, ftol=0.0, gtol=0.0, maxcor=30),
+        callback=settled,
     )  # fmt: skip
     at = watch.best if watch.best is not None else found.x * unit
     stopped = found.status == 1

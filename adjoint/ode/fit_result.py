@@ -30,7 +30,8 @@ __all__ = ["FitResult", "Spread", "spread"]
 Array = NDArray[np.float64]
 
 BLIND = 1e-8  # singular values below this part of the largest one: nothing was learnt
-DIM = 1e-5  # and below this one: hardly anything
+DIM = 1e-5  # and below this one: hardly anything, if what they say is
+VAGUE = 1e-2  # no better than this part of the value
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,8 @@ def spread(residuals: Residuals, theta: Array, at_bound: NDArray[np.bool_], know
     covariance[np.ix_(into, into)] = factor @ factor.T
     covariance *= np.outer(D[:named], D[:named])
     warnings = []
-    for j in np.flatnonzero(DIM * max(S.max(initial=0.0), np.finfo(float).tiny) > S):
+    dim = (DIM * max(S.max(initial=0.0), np.finfo(float).tiny) > S) & (~seen | (scale > VAGUE * S))
+    for j in np.flatnonzero(dim):
         w = W[:, j] / max(np.abs(W[:, j]).max(initial=0.0), 1e-300)
         part = np.flatnonzero(np.abs(w) > 0.05)
         blind = S[j] <= BLIND * S.max(initial=0.0)
