@@ -85,7 +85,7 @@ def plot_growth(report: StabilityReport, file: str | Path | None = None) -> Figu
     dots = plane.scatter(z[shown].real, z[shown].imag, c=times, s=5, cmap="viridis", lw=0)
     plane.set(xlabel=r"Re $\mu$", ylabel=r"Im $\mu$")
     _head(plane, "eigenvalues of the steps, unit circle")
-    span = max(float(np.ptp(z.real)), float(np.ptp(z.imag)), 0.05)
+    span = max(float(np.ptp(z.real)), float(np.ptp(z.imag)), 1e-3)
     centre = complex((z.real.max() + z.real.min()) / 2, (z.imag.max() + z.imag.min()) / 2)
     plane.set_xlim(centre.real - 0.65 * span, centre.real + 0.65 * span)
     plane.set_ylim(centre.imag - 0.65 * span, centre.imag + 0.65 * span)

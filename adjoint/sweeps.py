@@ -266,7 +266,7 @@ def _check_trajectory(verb: str, trajectory: Trajectory) -> None:
     if not isinstance(trajectory, Trajectory):
         raise InputError(
             f"{verb}: the first argument is {type(trajectory).__name__}; expected the Trajectory "
-            "that `rollout` returns."
+            "that `rollout` returns; a solution of solve_ivp has one, .trajectory."
         )
 
 

@@ -290,7 +290,7 @@ def stability(trajectory: Trajectory, seed: ArrayLike | None = None) -> Stabilit
     """
     if not isinstance(trajectory, Trajectory):
         raise InputError(f"stability: the first argument is {type(trajectory).__name__}; expected the Trajectory that "
-                         "`rollout` returns.")
+                         "`rollout` returns; a solution of solve_ivp has one, .trajectory.")
     n, system = trajectory.system.n, trajectory.system
     lam = np.full(n, n**-0.5) if seed is None else np.array(seed, dtype=np.float64)
     if lam.shape != (n,) or not np.isfinite(lam).all() or not lam.any():

@@ -229,7 +229,10 @@ def max_stable_step_along(trajectory: Trajectory, method: Method | None = None) 
         As `max_stable_step`.
     """
     if not isinstance(trajectory, Trajectory):
-        raise InputError(f"max_stable_step_along: {type(trajectory).__name__} is no Trajectory; `rollout` returns one.")
+        raise InputError(
+            f"max_stable_step_along: {type(trajectory).__name__} is no Trajectory; `rollout` returns one, and a solution "
+            "of solve_ivp has it as .trajectory."
+        )
     system, N = trajectory.system, len(trajectory)
     chosen = trajectory.method if method is None else method
     if chosen is None:

@@ -43,6 +43,9 @@ CRUMBS = 1e3  # units of rounding of a state on an event, after the step that le
 class Event:
     """Something that happens where g(t, x, u, p) = 0.
 
+    A change of sign from one knot to the next is seen; a g that is zero at the start has not happened there, and two
+    zeros within one step are missed: `max_step` bounds what can be.
+
     Parameters
     ----------
     g : callable
