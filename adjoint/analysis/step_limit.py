@@ -230,8 +230,8 @@ def max_stable_step_along(trajectory: Trajectory, method: Method | None = None) 
     """
     if not isinstance(trajectory, Trajectory):
         raise InputError(
-            f"max_stable_step_along: {type(trajectory).__name__} is no Trajectory; `rollout` returns one, and a solution "
-            "of solve_ivp has it as .trajectory."
+            f"max_stable_step_along: {type(trajectory).__name__} is no Trajectory; `rollout` returns one, and a "
+            "solution of solve_ivp has it as .trajectory."
         )
     system, N = trajectory.system, len(trajectory)
     chosen = trajectory.method if method is None else method
