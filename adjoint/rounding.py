@@ -31,7 +31,7 @@ EPS = 2.0**-52
 
 def grew(first: Array, last: Array) -> bool:
     """Whether |λ_0| is more than 1e8 times |λ_N|."""
-    return bool(np.vdot(first, first) > GROWTH_SQUARED * np.vdot(last, last))
+    return not np.vdot(first, first) <= GROWTH_SQUARED * np.vdot(last, last)  # NaN has grown, too
 
 
 def amplification(x: Array, costate: Array, size: Array) -> tuple[float, int]:
@@ -75,6 +75,16 @@ def warn_of_rounding(name: str, t: Array, x: Array, costate: Array, size: Array,
     bool
         Whether there was a reason to.
     """
+    overflow = ~np.isfinite(costate).all(axis=-1)
+    if overflow.any():
+        knot = int(np.argwhere(overflow.reshape(-1, len(t)))[:, 1].max())
+        warnings.warn(
+            f"the gradient through {name!r} overflows: its costate is not finite at t = {t[knot]:g} and before. "
+            "Shorten the horizon, or let the states at several knots be unknowns (multiple shooting).",
+            StabilityWarning,
+            stacklevel=level,
+        )
+        return True
     kappa, knot = amplification(x, costate, size)
     error = EPS * math.sqrt(len(t)) * kappa
     if error < WORST:

@@ -173,3 +173,10 @@ def test_the_same_numbers_as_pytorch(name):
 def test_bad_input(loss, arguments, sentence):
     with pytest.raises(InputError, match=sentence):
         loss(*arguments)
+
+
+def test_a_target_that_is_not_finite_needs_the_weight_zero():
+    z, y = np.zeros((3, 1)), np.array([[1.0], [np.nan], [2.0]])
+    with pytest.raises(InputError, match="not finite"):
+        squared_error(z, y)
+    assert squared_error(z, y, [[1], [0], [1]])[0] == pytest.approx((1 + 4) / 4)

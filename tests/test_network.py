@@ -640,3 +640,30 @@ def test_states_that_explode():
     p = network.pack(network.unpack(network.init()) | {"layer1.W_hh": 1e30 * np.eye(3)})
     with pytest.raises(AdjointError, match="became inf at step"):
         network.unroll().forward(p, np.ones((2, 20, 2)), [np.ones(3)])
+
+
+def test_the_masks_of_dropout_are_the_same_in_both_types():
+    network = Network(3, [GRU(8, 3), Dropout(0.4), GRU(8, 8)], {"a": AtEnd(2)})
+    u = np.random.default_rng(0).normal(size=(5, 7, 3))
+    said = [network.unroll(dtype).forward(network.init(0), u, dropout=7)["a"] for dtype in (np.float64, np.float32)]
+    np.testing.assert_allclose(said[0], said[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "filling"),
+    [([[1, 2], [1]], np.nan), ([[1, 2], [1]], 0.5), ([[True, False], [True]], -1),
+     ([np.array([1, 2], np.uint8), np.array([1], np.uint8)], -1)],
+)  # fmt: skip
+def test_a_filling_that_the_sequences_cannot_hold_is_refused(sequences, filling):
+    with pytest.raises(InputError, match="no number of type"):
+        pad(sequences, filling)
+
+
+def test_a_seed_that_is_not_finite_is_named():
+    network = Network(3, [GRU(4, 3)], {"t": PerStep(3), "e": AtEnd(2)})
+    run = network.unroll()
+    said = run.forward(network.init(0), np.ones((2, 5, 3)))
+    seeds = {name: np.zeros(z.shape) for name, z in said.items()}
+    seeds["t"][1, 4, 2] = np.nan
+    with pytest.raises(InputError, match=r"seed 't' has nan at index \(1, 4, 2\)"):
+        run.backward(seeds)

@@ -68,3 +68,26 @@ def test_bad_input_and_errors_of_a_thread():
         many(CELL.init(0), np.zeros(0, np.int64))
     with pytest.raises(InputError, match="p has shape"):
         many(np.zeros(3), np.arange(4))
+
+
+def test_shares_with_weights_of_their_own_are_a_mean_over_what_counts():
+    """A mean over the labels that count: shares of different weight, and one in which nothing counts."""
+    values, counts = np.array([3.0, 1.0, 4.0, 1.5]), np.array([15, 1, 15, 0])
+
+    def part():
+        def loss(p, index):
+            n = counts[index].sum()
+            if n == 0:
+                return np.nan, np.full(1, np.nan), 0.0
+            J = (counts[index] * values[index]).sum() / n
+            return J * p[0], np.array([J]), float(n)
+
+        return loss
+
+    index, p = np.array([0, 2, 1, 3]), np.array([2.0])
+    expected = (counts * values).sum() / counts.sum()
+    for parts in (1, 2, 3, 4):
+        J, g = threaded([part() for _ in range(parts)])(p, index)
+        assert J == pytest.approx(2 * expected, rel=1e-15) and g[0] == pytest.approx(expected, rel=1e-15)
+    with pytest.raises(InputError, match="weights of the shares"):
+        threaded([part()])(p, np.array([3]))

@@ -89,3 +89,9 @@ def test_the_usual_gradient_is_silent():
         adjoint.sweep(path, dx=0 * path.x)
         still = adjoint.System(lambda t, x, u, p: [3 * x[0]], states="x")
         adjoint.sweep(adjoint.rollout(still, [0.0], t=np.linspace(0, 20, 100)), dx=[1.0])  # grows by e^60, from rest
+
+
+def test_an_overflow_says_so():
+    system = adjoint.System(lambda t, x, u, p: [1e10 * x[0] * p[0]], "x", parameters="a", discrete=True)
+    with pytest.warns(StabilityWarning, match="overflows: its costate is not finite at t = "):
+        adjoint.sweep(adjoint.rollout(system, [0.0], p=[1.0], steps=40), dx=[1.0])

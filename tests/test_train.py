@@ -139,7 +139,32 @@ def test_a_step_or_a_validation_that_is_not_finite():
 def test_an_error_of_the_caller_is_not_swallowed():
     for error in (InputError("u has shape"), ZeroDivisionError()):
         with pytest.raises(type(error)):
-            train(scripted([1.0, error])[0], [1.0], 4, batch=2)
+            train(scripted([1.0, error, error])[0], [1.0], 4, batch=2)
+
+
+def test_weights_that_became_too_large_for_the_loss_end_it():
+    def loss(p, index):
+        if abs(p[0]) > 100:
+            raise InputError("dlast has inf")
+        return float(p[0] ** 2), 2 * p
+
+    run = train(loss, [1.0], 4, batch=1, optimiser=SGD(5.0), epochs=3)
+    assert run.p.tolist() == [1.0] and "dlast has inf" in run.message and "smaller rate" in run.message
+
+
+@pytest.mark.parametrize("validation", [None, lambda p: float(p @ p)])
+def test_a_training_that_only_grows_returns_its_start(validation):
+    run = train(lambda p, index: (0.5 * p @ p, p.copy()), np.ones(3), 10, batch=2, epochs=20, optimiser=SGD(3.0),
+                validation=validation)  # fmt: skip
+    assert run.p.tolist() == [1.0] * 3 and "No epoch was better than the start" in run.message
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: SGD(-0.1), lambda: SGD(0.1, 1.0), lambda: Adam(-1.0), lambda: Adam(beta1=1.5)]
+)
+def test_optimisers_that_would_climb_or_explode_are_refused(make):
+    with pytest.raises(InputError, match="expected a number from 0 to less than"):
+        make()
 
 
 def test_the_best_epoch_without_validation():

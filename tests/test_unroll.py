@@ -193,3 +193,31 @@ def test_seeds_that_are_not_finite_are_refused(bad):
     run.forward(run.cell.init(0), np.ones((2, 5, 2)))
     with pytest.raises(InputError, match=r"dlast has (nan|inf) at index \(0, 1\)"):
         run.backward(dlast=[[0, bad, 0], [0, 0, 0]])
+
+
+def test_what_a_run_hands_out_cannot_spoil_its_gradient():
+    run = Unroll(adjoint.recurrent.GRU(4, 2))
+    p, u = run.cell.init(0), np.random.default_rng(0).normal(size=(3, 9, 2))
+    h = run.forward(p, u)
+    with pytest.raises(ValueError, match="read-only"):
+        h -= 1
+    first = run.backward(dx=h - 1).p
+    kept = first.copy()
+    run.forward(2 * p, u)
+    run.backward(dx=h - 1)
+    assert np.array_equal(first, kept)  # an array of its own
+    run.forward(p, u)
+    with pytest.raises(InputError):
+        run.forward(p[:-1], u)
+    with pytest.raises(InputError, match="call `forward` first"):
+        run.backward(dx=h)
+
+
+def test_a_gradient_that_becomes_infinite_is_an_error():
+    stack = adjoint.recurrent.Stack(3, 2, 3.0)
+    u = np.zeros((1, 600, 5))
+    u[:, 0], u[:, 1:, 2] = [1, 0, 0, 1e-300, 1e-300], 1
+    run = Unroll(stack)
+    run.forward(stack.init(), u)
+    with pytest.raises(AdjointError, match="became infinite on the way back, over 600 steps"):
+        run.backward(dlast=np.full((1, 6), 1e30))

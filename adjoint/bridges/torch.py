@@ -339,6 +339,7 @@ class _UnrolledSweep(Function):
 def _run(run: Unroll, weight: Tensor, u: Tensor, x0: Tensor | None, lengths: Array | None) -> Array:
     """The outputs, as a view of the run's memory."""
     states = run.forward(_plain(weight), _plain(u), None if x0 is None else _plain(x0), lengths)
+    states.flags.writeable = True  # the run is the bridge's own
     y = states[..., 1:, : run.cell.outputs]
     if lengths is not None:  # so that they are constants, as their gradient says
         y[np.arange(y.shape[-2]) >= (lengths[:, None] if y.ndim == 3 else lengths)] = 0

@@ -71,7 +71,8 @@ class DropoutRun:
     states: tuple[Array, ...] = ()
 
     def __init__(self, rate: float, dtype: np.dtype) -> None:
-        self._rate, self._dtype, self._memory, self._on = rate, dtype, Memory(dtype), False
+        self._rate, self._memory, self._on = rate, Memory(dtype), False
+        self._chance = Memory(np.dtype(np.float64))  # the same masks for both types
 
     def forward(self, p: Array, below: Signal, starts: Sequence[ArrayLike | None], paths: Paths) -> Signal:
         """y = m ⊙ u; y = u without a random generator."""
@@ -80,8 +81,8 @@ class DropoutRun:
             for place, part in enumerate(below):
                 if part is not None:
                     mask = self._memory.array(f"mask {place}", *part.shape)
-                    paths.rng.random(dtype=self._dtype.type, out=mask)
-                    np.greater_equal(mask, self._rate, out=mask)
+                    chance = self._chance.array("chance", *part.shape)
+                    np.greater_equal(paths.rng.random(out=chance), self._rate, out=mask)
                     mask /= 1 - self._rate
         return self._masked(below, "y")
 

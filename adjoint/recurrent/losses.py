@@ -132,6 +132,8 @@ def squared_error(
         If a shape does not fit, or no target counts.
     """
     z, y, w = _pairs(outputs, targets, weights)
+    if not np.isfinite(y).all():
+        raise InputError("a target is not finite, of which weight is not 0. Give it the weight 0.")
     difference = z - y
     d = np.multiply(w, difference, out=_target(outputs, out))
     return 0.5 * float(np.sum(d * difference, dtype=np.float64)), d

@@ -162,6 +162,8 @@ class NetworkRun:
         if self._top is None:
             raise InputError("backward: call `forward` first; a backward sweep uses up the records of its forward run.")
         signal = self._through_heads(seeds, self._top)
+        if not all(part is None or np.isfinite(part.sum()) for part in signal):
+            _check_seeds(seeds)
         self._top = None  # the records are used up
         x0: tuple[Array, ...] = ()
         for i in range(len(self._layers) - 1, -1, -1):
@@ -235,3 +237,14 @@ class NetworkRun:
                 raise InputError(f"x0[{i}] has shape {np.shape(start)}; expected ({cell.n},) or ({B}, {cell.n}).")
         rest = iter(given)
         return [[next(rest) for _ in layer.cells] for layer in self.network._stack]
+
+
+def _check_seeds(seeds: Mapping[str, ArrayLike]) -> None:
+    """Name the seed that is not finite, if one is."""
+    for name, seed in seeds.items():
+        bad = np.argwhere(~np.isfinite(seed))
+        if len(bad):
+            where = tuple(int(i) for i in bad[0])
+            raise InputError(
+                f"backward: seed {name!r} has {np.asarray(seed)[where]} at index {where}; expected finite numbers."
+            )

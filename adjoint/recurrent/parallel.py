@@ -4,6 +4,9 @@ For a mean over samples J(I) = 1/|I| Σ_{i in I} J_i and a partition of the inde
 
     J(I) = Σ_s |I_s| / |I| · J(I_s),        ∂J/∂p likewise
 
+Where a loss is a mean over something else, such as the labels that count, it returns the weight of its share as a third
+number, and this takes the place of |I_s|; a share of weight 0 has no part.
+
 A cell's sweep keeps its memory to itself (`Unroll`), so every thread has a loss of its own; the compiled loops run
 without the interpreter's lock. The shares are cut and added in a fixed order: the same bits at every call, whatever the
 threads do.
@@ -22,7 +25,7 @@ from adjoint.errors import InputError
 __all__ = ["threaded"]
 
 Array = NDArray[np.float64]
-Loss = Callable[[Array, NDArray[np.int64]], tuple[float, ArrayLike]]
+Loss = Callable[[Array, NDArray[np.int64]], tuple[float, ArrayLike] | tuple[float, ArrayLike, float]]
 
 
 def threaded(losses: Sequence[Loss]) -> Callable[[Array, NDArray[np.int64]], tuple[float, Array]]:
@@ -32,7 +35,8 @@ def threaded(losses: Sequence[Loss]) -> Callable[[Array, NDArray[np.int64]], tup
     ----------
     losses : sequence of callable
         ``loss(p, index) -> (J, ∂J/∂p)``, a mean over the samples with these indices; one for each thread, with its own
-        `Unroll`.
+        `Unroll`. A mean over anything else (steps of paths of different lengths, labels that are not ignored) returns
+        ``(J, ∂J/∂p, weight)``, the weight being the number that it is a mean over.
 
     Returns
     -------
@@ -62,11 +66,20 @@ def threaded(losses: Sequence[Loss]) -> Callable[[Array, NDArray[np.int64]], tup
             raise InputError("index is empty; a mean over no samples is nothing.")
         running = [pool.submit(function, p, share) for function, share in zip(functions, shares, strict=False)]
         outcomes = [future.result() for future in running]
-        weights = [len(share) / len(index) for share in shares]
+        weights = [
+            float(outcome[2]) if len(outcome) == 3 else float(len(share))
+            for outcome, share in zip(outcomes, shares, strict=True)
+        ]
+        total = sum(weights)
+        if not (min(weights) >= 0 and 0 < total < np.inf):
+            raise InputError(f"threaded: the weights of the shares are {weights}; expected one above 0, none below.")
         J, g = 0.0, np.zeros(np.shape(outcomes[0][1]))
-        for weight, (value, gradient) in zip(weights, outcomes, strict=True):
-            J += weight * float(value)
-            g += weight * np.asarray(gradient, np.float64)
+        for weight, (value, gradient, *_) in zip(weights, outcomes, strict=True):
+            if np.shape(gradient) != g.shape:
+                raise InputError(f"threaded: the gradients have the shapes {g.shape} and {np.shape(gradient)}.")
+            if weight > 0:
+                J += weight / total * float(value)
+                g += weight / total * np.asarray(gradient, np.float64)
         return J, g
 
     return loss

@@ -71,7 +71,7 @@ def pad(sequences: Sequence[ArrayLike], filling: float = 0) -> tuple[Array, NDAr
     Raises
     ------
     InputError
-        If there are none, one is empty, or their steps differ in shape.
+        If there are none, one is empty, their steps differ in shape, or the filling is no number of their type.
     """
     arrays = [np.asarray(sequence) for sequence in sequences]
     if not arrays:
@@ -85,7 +85,15 @@ def pad(sequences: Sequence[ArrayLike], filling: float = 0) -> tuple[Array, NDAr
                 f"{arrays[0].shape[1:]}."
             )
     lengths = np.array([len(array) for array in arrays], np.int64)
-    padded = np.full((len(arrays), lengths.max(), *arrays[0].shape[1:]), filling, np.result_type(*arrays))
+    kind = np.result_type(*arrays)
+    with np.errstate(invalid="ignore", over="ignore"):
+        kept = np.array(filling).astype(kind)
+    if not (kept == filling or (filling != filling and kept != kept)) or kind == np.bool_:
+        raise InputError(
+            f"pad: filling is {filling!r}, which is no number of type {kind}, that of the sequences. Make them floats, "
+            "or signed integers."
+        )
+    padded = np.full((len(arrays), lengths.max(), *arrays[0].shape[1:]), filling, kind)
     for target, array in zip(padded, arrays, strict=True):
         target[: len(array)] = array
     return padded, lengths

@@ -30,12 +30,22 @@ State = tuple[Array, ...]
 Loss = Callable[[Array, NDArray[np.int64]], tuple[float, ArrayLike]]
 
 
+def _within(what: str, **numbers: tuple[float, float]) -> None:
+    """Refuse numbers that are not in [0, their bound)."""
+    for name, (value, bound) in numbers.items():
+        if not 0 <= value < bound:
+            raise InputError(f"{what}: {name} is {value!r}; expected a number from 0 to less than {bound:g}.")
+
+
 @dataclass(frozen=True)
 class SGD:
     """Gradient descent with momentum: `rate` r and `momentum` μ."""
 
     rate: float = 1e-2
     momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        _within("SGD", rate=(self.rate, math.inf), momentum=(self.momentum, 1.0))
 
     def start(self, p: Array) -> State:
         """What is remembered between steps, before the first."""
@@ -55,6 +65,10 @@ class Adam:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        _within("Adam", rate=(self.rate, math.inf), beta1=(self.beta1, 1.0), beta2=(self.beta2, 1.0),
+                epsilon=(self.epsilon, math.inf))  # fmt: skip
 
     def start(self, p: Array) -> State:
         """What is remembered between steps, before the first."""
@@ -87,7 +101,7 @@ class Training:
     ----------
     p : array
         The best weights, always finite: those of the least validation loss or, where there is no validation, of the
-        least mean loss over an epoch, taken at the end of that epoch.
+        least mean loss over an epoch, taken at the end of that epoch; those of the start if nothing was better.
     loss, gradient_norm : array (steps,)
         Of each mini-batch, the norm before clipping.
     validation : array (epochs,)
@@ -165,7 +179,9 @@ def train(
         raise InputError(f"clip is {clip!r}; expected a positive length, or None.")
     if patience is not None and validation is None:
         raise InputError("patience waits for a better validation; pass validation= too.")
-    order = np.random.default_rng(seed)
+    if not isinstance(optimiser, SGD | Adam):
+        raise InputError(f"optimiser is {optimiser!r}; expected SGD(...) or Adam(...).")
+    order, start = np.random.default_rng(seed), weights
     best = _Best(weights)
     state = optimiser.start(weights)
     steps: list[tuple[float, float]] = []  # loss and norm of the gradient
@@ -174,12 +190,14 @@ def train(
     message = f"{epochs} epochs of {steps_an_epoch} steps."
     epoch = first = 0
     last, low = weights, (math.inf, weights)  # the last weights with a finite loss; the best ones of this epoch
+    least, asked = math.inf, np.zeros(0, np.int64)  # the least mean loss of an epoch; the samples of the last step
     try:
         with watching(epochs * steps_an_epoch, progress) as show:
             for epoch in range(epochs):
                 shuffled, first, low = order.permutation(samples), len(steps), (math.inf, weights)
                 for at in range(0, samples, batch):
-                    value, gradient = loss(weights, shuffled[at : at + batch])
+                    asked = shuffled[at : at + batch]
+                    value, gradient = loss(weights, asked)
                     g = np.array(gradient, dtype=np.float64)
                     if g.shape != weights.shape:
                         raise InputError(f"the gradient has shape {g.shape}; p has shape {weights.shape}.")
@@ -196,6 +214,7 @@ def train(
                     show(len(steps), epoch, steps[-1][0], checks[-1] if checks else math.nan)
                 last = weights
                 mean = _mean(steps[first:])
+                least = min(least, mean)
                 if callback is not None:
                     callback(epoch, mean)
                 if validation is None:
@@ -209,15 +228,29 @@ def train(
                     break
     except KeyboardInterrupt:
         message = f"interrupted at step {len(steps)}; these are the best weights so far."
-    except InputError:
-        raise
     except AdjointError as error:
+        if isinstance(error, InputError) and (not steps or not _fits(loss, start, asked)):
+            raise
         message = f"stopped at step {len(steps)} of epoch {epoch}: {error} Take a smaller rate, or clip."
         last = low[1]  # it was on its way to infinity: not the last ones
     if len(steps) > first and (validation is None or not checks):
         best.offer(last, _mean(steps[first:]))
+    if steps and steps[0][0] < min(least, low[0] if best.p is low[1] else math.inf):  # it never went down
+        begin = steps[0][0] if validation is None else float(validation(start))
+        if begin < best.score < math.inf:
+            best.offer(start, begin)
+            message += f" No epoch was better than the start, {begin:.4g}. Take a smaller rate."
     losses, norms = np.array(steps).reshape(-1, 2).T
     return Training(best.p, losses.copy(), norms.copy(), np.array(checks), message)
+
+
+def _fits(loss: Loss, p: Array, index: NDArray[np.int64]) -> bool:
+    """Whether the loss takes these samples with other weights: then it is the weights that have become too large."""
+    try:
+        loss(p, index)
+    except InputError:
+        return False
+    return True
 
 
 class _Best:

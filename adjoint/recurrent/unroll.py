@@ -40,7 +40,7 @@ Array = NDArray[Any]
 
 
 class UnrollGradient(NamedTuple):
-    """∂J/∂x_0 (batch, n), ∂J/∂u (batch, N, m) or None, ∂J/∂p (n_p,): views into kept memory."""
+    """∂J/∂x_0 (batch, n) and ∂J/∂u (batch, N, m) or None, views into kept memory; ∂J/∂p (n_p,), an array of its own."""
 
     x0: Array
     u: Array | None
@@ -88,7 +88,8 @@ class Unroll:
         Returns
         -------
         array (batch, N+1, n), or (N+1, n)
-            A view that is valid until the next call.
+            A read-only view that is valid until the next call. `backward` reads it once more, and u where it is used
+            as it is: leave both as they are until then.
 
         Raises
         ------
@@ -97,7 +98,7 @@ class Unroll:
         AdjointError
             If the states become infinite although the inputs are finite.
         """
-        cell = self.cell
+        cell, self._ran = self.cell, False
         inputs, self._single = self._inputs(u)
         B, N, _ = inputs.shape
         self._lengths = checked_lengths(lengths, B, N)
@@ -122,6 +123,7 @@ class Unroll:
             self._complain(x0)
         self._ran = True
         states = x[0].transpose(1, 0, 2)
+        states.flags.writeable = False
         return states[0] if self._single else states
 
     @property
@@ -171,6 +173,8 @@ class Unroll:
         ------
         InputError
             If a shape does not fit, a seed is not finite, or there was no `forward`.
+        AdjointError
+            If the gradient becomes infinite.
         """
         self._check_ran("backward")
         N, B = self._shape or (0, 0)
@@ -185,12 +189,17 @@ class Unroll:
         )  # fmt: skip
         if not (np.isfinite(gp).all() and np.isfinite(lam[0, 0]).all()):
             _check_seeds(dx=dx, dlast=dlast)
+            raise AdjointError(
+                f"backward: the gradient of cell {cell.name!r} became infinite on the way back, over {N} steps. Its "
+                "recurrence amplifies: smaller recurrent weights, a shorter window, or a cell with a bounded Jacobian."
+            )
         if cell.needs_records:
             self._ran = False  # δ stands where the records were
         g_u = gu[0].transpose(1, 0, 2) if want_u else None
+        g_p = gp[0, :, 0].copy()  # optimisers keep the last one
         if self._single:
-            return UnrollGradient(lam[0, 0, 0], None if g_u is None else g_u[0], gp[0, :, 0])
-        return UnrollGradient(lam[0, 0], g_u, gp[0, :, 0])
+            return UnrollGradient(lam[0, 0, 0], None if g_u is None else g_u[0], g_p)
+        return UnrollGradient(lam[0, 0], g_u, g_p)
 
     # ---- memory ---------------------------------------------------------------------------------
 
