@@ -667,3 +667,14 @@ def test_a_seed_that_is_not_finite_is_named():
     seeds["t"][1, 4, 2] = np.nan
     with pytest.raises(InputError, match=r"seed 't' has nan at index \(1, 4, 2\)"):
         run.backward(seeds)
+
+
+def test_what_is_no_list_of_layers_and_no_dict_of_heads_is_refused():
+    wrong = ((3, GRU(4, 3), {"a": AtEnd(2)}), "layers is"), ((3, [GRU(4, 3)], [AtEnd(2)]), "heads is")
+    for arguments, sentence in wrong:
+        with pytest.raises(InputError, match=sentence):
+            Network(*arguments)
+    run = Network(3, [GRU(4, 3)], {"a": AtEnd(2)}).unroll()
+    run.forward(run.network.init(0), np.ones((2, 5, 3)))
+    with pytest.raises(InputError, match="expected a dict from heads"):
+        run.backward([np.ones((2, 2))])

@@ -59,6 +59,10 @@ class Network:
     heads: Mapping[str, PerStep | AtEnd]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layers, list | tuple):
+            raise InputError(f"Network: layers is {self.layers!r}; expected a list of cells, such as [GRU(16, 8)].")
+        if not isinstance(self.heads, Mapping):
+            raise InputError(f'Network: heads is {self.heads!r}; expected a dict, such as {{"class": AtEnd(3)}}.')
         for name, value in (("layers", tuple(self.layers)), ("heads", dict(self.heads))):
             object.__setattr__(self, name, value)
         if not any(layer.cells for layer in self._stack):

@@ -80,6 +80,7 @@ class NetworkRun:
         ----------
         p : array_like (n_p,)
         u : array_like (batch, N, m), or (batch, N) of integers for an `Embedding`; without the first axis for one path
+            Not to be changed before `backward`, which may read it again.
         x0 : sequence of array_like (batch, n) or (n,) or None, optional
             The first state of each of `Network.cells`; zero if absent.
         lengths : array_like of int (batch,), optional
@@ -179,6 +180,8 @@ class NetworkRun:
 
     def _through_heads(self, seeds: Mapping[str, ArrayLike], top: Signal) -> Signal:
         """∂J/∂y = Σ Wᵀ ∂J/∂z over the heads."""
+        if not isinstance(seeds, Mapping):
+            raise InputError(f"backward: seeds is a {type(seeds).__name__}; expected a dict from heads to arrays.")
         if not seeds or not seeds.keys() <= self._heads.keys():
             raise InputError(f"backward: seeds are given for {sorted(seeds)}; the heads are {sorted(self._heads)}.")
         places: dict[str, Array] = {}
