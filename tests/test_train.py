@@ -152,6 +152,15 @@ def test_weights_that_became_too_large_for_the_loss_end_it():
     assert run.p.tolist() == [1.0] and "dlast has inf" in run.message and "smaller rate" in run.message
 
 
+def test_an_error_of_validation_or_callback_is_not_swallowed():
+    def wrong(*arguments):
+        raise InputError("lengths have shape")
+
+    for more in (dict(validation=wrong), dict(callback=wrong)):
+        with pytest.raises(InputError, match="lengths have shape"):
+            train(quadratic, [3.0], 40, **more)
+
+
 @pytest.mark.parametrize("validation", [None, lambda p: float(p @ p)])
 def test_a_training_that_only_grows_returns_its_start(validation):
     run = train(lambda p, index: (0.5 * p @ p, p.copy()), np.ones(3), 10, batch=2, epochs=20, optimiser=SGD(3.0),

@@ -20,7 +20,7 @@ from adjoint.recurrent.cell import size
 from adjoint.recurrent.heads import HeadRun
 from adjoint.recurrent.layers import Paths, Signal, Sweep
 from adjoint.recurrent.parts import count
-from adjoint.recurrent.paths import Memory, checked_lengths
+from adjoint.recurrent.paths import Memory, check_finite, checked_lengths
 
 if TYPE_CHECKING:
     from adjoint.recurrent.network import Network
@@ -164,7 +164,7 @@ class NetworkRun:
             raise InputError("backward: call `forward` first; a backward sweep uses up the records of its forward run.")
         signal = self._through_heads(seeds, self._top)
         if not all(part is None or np.isfinite(part.sum()) for part in signal):
-            _check_seeds(seeds)
+            check_finite({f"backward: seed {name!r}": seed for name, seed in seeds.items()})
         self._top = None  # the records are used up
         x0: tuple[Array, ...] = ()
         for i in range(len(self._layers) - 1, -1, -1):
@@ -240,14 +240,3 @@ class NetworkRun:
                 raise InputError(f"x0[{i}] has shape {np.shape(start)}; expected ({cell.n},) or ({B}, {cell.n}).")
         rest = iter(given)
         return [[next(rest) for _ in layer.cells] for layer in self.network._stack]
-
-
-def _check_seeds(seeds: Mapping[str, ArrayLike]) -> None:
-    """Name the seed that is not finite, if one is."""
-    for name, seed in seeds.items():
-        bad = np.argwhere(~np.isfinite(seed))
-        if len(bad):
-            where = tuple(int(i) for i in bad[0])
-            raise InputError(
-                f"backward: seed {name!r} has {np.asarray(seed)[where]} at index {where}; expected finite numbers."
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adjoint.errors import InputError
 
-__all__ = ["Memory", "checked_lengths", "pad"]
+__all__ = ["Memory", "check_finite", "checked_lengths", "pad"]
 
 Array = NDArray[Any]
 
@@ -51,6 +51,21 @@ def checked_lengths(lengths: ArrayLike | None, B: int, N: int) -> NDArray[np.int
         b = int(np.argmax((array < 1) | (array > N)))
         raise InputError(f"lengths[{b}] is {array[b]}; expected 1 to {N}, the steps that u has.")
     return array.astype(np.int64)
+
+
+def check_finite(arrays: Mapping[str, ArrayLike | None]) -> None:
+    """Name the seed that is not finite, if one is; asked only where a gradient is not, as seeds are many.
+
+    Raises
+    ------
+    InputError
+        With the name as it is given, the number and its index.
+    """
+    for name, array in arrays.items():
+        bad = np.argwhere(~np.isfinite(0.0 if array is None else array))
+        if len(bad):
+            where = tuple(int(i) for i in bad[0])
+            raise InputError(f"{name} has {np.asarray(array)[where]} at index {where}; expected finite numbers.")
 
 
 def pad(sequences: Sequence[ArrayLike], filling: float = 0) -> tuple[Array, NDArray[np.int64]]:

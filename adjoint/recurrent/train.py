@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -190,14 +191,15 @@ def train(
     message = f"{epochs} epochs of {steps_an_epoch} steps."
     epoch = first = 0
     last, low = weights, (math.inf, weights)  # the last weights with a finite loss; the best ones of this epoch
-    least, asked = math.inf, np.zeros(0, np.int64)  # the least mean loss of an epoch; the samples of the last step
+    least = math.inf  # mean loss of an epoch
+    asked: tuple[Any, ...] = ()  # what was called last with weights, and with what else
     try:
         with watching(epochs * steps_an_epoch, progress) as show:
             for epoch in range(epochs):
                 shuffled, first, low = order.permutation(samples), len(steps), (math.inf, weights)
                 for at in range(0, samples, batch):
-                    asked = shuffled[at : at + batch]
-                    value, gradient = loss(weights, asked)
+                    asked = loss, shuffled[at : at + batch]
+                    value, gradient = loss(weights, asked[1])
                     g = np.array(gradient, dtype=np.float64)
                     if g.shape != weights.shape:
                         raise InputError(f"the gradient has shape {g.shape}; p has shape {weights.shape}.")
@@ -214,12 +216,13 @@ def train(
                     show(len(steps), epoch, steps[-1][0], checks[-1] if checks else math.nan)
                 last = weights
                 mean = _mean(steps[first:])
-                least = min(least, mean)
+                least, asked = min(least, mean), ()
                 if callback is not None:
                     callback(epoch, mean)
                 if validation is None:
                     best.offer(weights, mean)
                     continue
+                asked = (validation,)
                 check = float(validation(weights))
                 _finite("the validation", check)
                 checks.append(check)
@@ -229,7 +232,7 @@ def train(
     except KeyboardInterrupt:
         message = f"interrupted at step {len(steps)}; these are the best weights so far."
     except AdjointError as error:
-        if isinstance(error, InputError) and (not steps or not _fits(loss, start, asked)):
+        if isinstance(error, InputError) and (not steps or not _fits(start, *asked)):
             raise
         message = f"stopped at step {len(steps)} of epoch {epoch}: {error} Take a smaller rate, or clip."
         last = low[1]  # it was on its way to infinity: not the last ones
@@ -244,10 +247,12 @@ def train(
     return Training(best.p, losses.copy(), norms.copy(), np.array(checks), message)
 
 
-def _fits(loss: Loss, p: Array, index: NDArray[np.int64]) -> bool:
-    """Whether the loss takes these samples with other weights: then it is the weights that have become too large."""
+def _fits(p: Array, function: Callable[..., Any] | None = None, *rest: Any) -> bool:
+    """Whether what was asked last works with the first weights: then it is the weights that have become too large."""
+    if function is None:
+        return False
     try:
-        loss(p, index)
+        function(p, *rest)
     except InputError:
         return False
     return True

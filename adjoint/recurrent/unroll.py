@@ -32,7 +32,7 @@ from adjoint.errors import AdjointError, InputError
 from adjoint.kernels import sweep as kernels
 from adjoint.kernels.cells import CUT, SIZES, WINDOW
 from adjoint.recurrent.cell import Cell
-from adjoint.recurrent.paths import Memory, checked_lengths
+from adjoint.recurrent.paths import Memory, check_finite, checked_lengths
 
 __all__ = ["Unroll", "UnrollGradient"]
 
@@ -188,7 +188,7 @@ class Unroll:
             self._z, q, self._none, lam, gu, gp, self._chunk, False, self._sizes, self._arg, self._res, self._work,
         )  # fmt: skip
         if not (np.isfinite(gp).all() and np.isfinite(lam[0, 0]).all()):
-            _check_seeds(dx=dx, dlast=dlast)
+            check_finite({"dx": dx, "dlast": dlast})
             raise AdjointError(
                 f"backward: the gradient of cell {cell.name!r} became infinite on the way back, over {N} steps. Its "
                 "recurrence amplifies: smaller recurrent weights, a shorter window, or a cell with a bounded Jacobian."
@@ -338,12 +338,3 @@ class Unroll:
             f"state {e} of path {b} became {self._x[0, k, b, e]} at step {k - 1} of cell {self.cell.name!r}. "
             "Its recurrence is unstable: smaller recurrent weights, or a cell with a bounded state."
         )
-
-
-def _check_seeds(**seeds: ArrayLike | None) -> None:
-    """Asked only if the gradient is not finite: seeds are many, and a bad one never leaves the gradient as it was."""
-    for name, seed in seeds.items():
-        bad = np.argwhere(~np.isfinite(0.0 if seed is None else seed))
-        if len(bad):
-            where = tuple(int(i) for i in bad[0])
-            raise InputError(f"{name} has {np.asarray(seed)[where]} at index {where}; expected finite numbers.")
